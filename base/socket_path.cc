@@ -1,0 +1,28 @@
+#include "base/socket_path.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "absl/strings/str_cat.h"
+
+namespace kvferry {
+
+std::string SocketPathFor(const char* socket, const char* runtime_directory,
+                          uid_t user) {
+  if (socket != nullptr && socket[0] != '\0') return socket;
+  if (user == 0) return "/run/kvferry/kvferryd.sock";
+  if (runtime_directory != nullptr && runtime_directory[0] == '/') {
+    return absl::StrCat(runtime_directory, "/kvferry/kvferryd.sock");
+  }
+  return absl::StrCat("/tmp/kvferry-", user, "/kvferryd.sock");
+}
+
+std::string SocketPathOfThisProcess() {
+  // A program with more rights than its caller must not let the caller say
+  // where it listens or whom it talks to.
+  return SocketPathFor(::secure_getenv("KVFERRY_SOCKET"),
+                       ::secure_getenv("XDG_RUNTIME_DIR"), ::geteuid());
+}
+
+}  // namespace kvferry

@@ -1,0 +1,54 @@
+# kvferry_add_library(NAME SOURCES ... HEADERS ... PUBLIC_DEPS ... PRIVATE_DEPS ...)
+#
+# A static library kvferry_NAME with the alias kvferry::NAME. Includes are
+# written from the root of the tree ("base/unique_fd.h").
+function(kvferry_add_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;HEADERS;PUBLIC_DEPS;PRIVATE_DEPS"
+    ${ARGN})
+  add_library(kvferry_${name} STATIC ${arg_SOURCES} ${arg_HEADERS})
+  add_library(kvferry::${name} ALIAS kvferry_${name})
+  target_include_directories(kvferry_${name} PUBLIC
+    ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include
+    ${PROJECT_BINARY_DIR}/generated)
+  target_link_libraries(kvferry_${name}
+    PUBLIC ${arg_PUBLIC_DEPS}
+    PRIVATE kvferry_options ${arg_PRIVATE_DEPS})
+endfunction()
+
+# kvferry_add_executable(NAME SOURCES ... DEPS ...)
+function(kvferry_add_executable name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_include_directories(${name} PRIVATE
+    ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
+  target_link_libraries(${name} PRIVATE kvferry_options ${arg_DEPS})
+endfunction()
+
+# kvferry_label_targets(NAME LABELS ...)
+#
+# Has `ninja kvferry_tests_LABEL` build the target NAME, for each label: a tier
+# builds what it runs and nothing else.
+function(kvferry_label_targets name)
+  cmake_parse_arguments(arg "" "" "LABELS" ${ARGN})
+  foreach(label IN LISTS arg_LABELS)
+    if(NOT TARGET kvferry_tests_${label})
+      add_custom_target(kvferry_tests_${label})
+    endif()
+    add_dependencies(kvferry_tests_${label} ${name})
+  endforeach()
+endfunction()
+
+# kvferry_add_test(NAME SOURCES ... DEPS ... LABELS ... [TIMEOUT s])
+#
+# A GoogleTest executable whose cases ctest discovers one by one.
+function(kvferry_add_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 60)
+  endif()
+  kvferry_add_executable(${name} SOURCES ${arg_SOURCES}
+    DEPS ${arg_DEPS} GTest::gmock_main)
+  kvferry_label_targets(${name} LABELS ${arg_LABELS})
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
+    PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
+endfunction()

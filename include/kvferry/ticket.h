@@ -1,0 +1,39 @@
+#ifndef KVFERRY_TICKET_H_
+#define KVFERRY_TICKET_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "kvferry/export.h"
+#include "kvferry/key.h"
+
+namespace kvferry {
+
+// At most 256 bytes that travel with a request and let another process take up
+// blocks that the daemon keeps pinned until `consumers` of them are done or the
+// time is over. Opaque; authentic by the daemon's own secret.
+struct Ticket {
+  std::string bytes;
+};
+
+struct TicketOptions {
+  uint32_t consumers = 1;
+  absl::Duration ttl = absl::Seconds(60);
+};
+
+// What a ticket stands for: the chain of keys to Match.
+struct TicketContent {
+  uint32_t group = 0;
+  std::vector<BlockKey> keys;
+};
+
+// Letters, digits, '-' and '_' only, for headers and JSON.
+KVFERRY_EXPORT std::string TicketToText(const Ticket& ticket);
+KVFERRY_EXPORT absl::StatusOr<Ticket> TicketFromText(absl::string_view text);
+
+}  // namespace kvferry
+
+#endif  // KVFERRY_TICKET_H_
