@@ -1,0 +1,29 @@
+#ifndef KVFERRY_DAEMON_CORE_MUTANT_H_
+#define KVFERRY_DAEMON_CORE_MUTANT_H_
+
+// Deliberate mistakes for tests/sim, which must find each of them. A normal
+// build has none: KVFERRY_MUTANT is defined only for the mutants' own
+// libraries, and every use below the `if` folds away.
+#ifndef KVFERRY_MUTANT
+#define KVFERRY_MUTANT 0
+#endif
+
+namespace kvferry::core {
+
+enum class Mutant {
+  kNone = 0,
+  kRetireIgnoresPins = 1,  // evicts without looking at the pins again
+  kReadyOnFirstSlice = 2,  // visible before every slice is committed
+  kDeadSessionKeepsGrants = 3,
+  kClearForgetsInFlight = 4,    // cleared publications still become visible
+  kAbortFreesWhileWritten = 5,  // another rank may still write the block
+  kLeaseIgnored = 6,            // evicts what a ticket holds
+};
+
+constexpr bool IsMutant(Mutant mutant) {
+  return KVFERRY_MUTANT == static_cast<int>(mutant);
+}
+
+}  // namespace kvferry::core
+
+#endif  // KVFERRY_DAEMON_CORE_MUTANT_H_

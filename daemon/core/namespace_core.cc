@@ -1,0 +1,182 @@
+#include "daemon/core/namespace_core.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "daemon/core/mutant.h"
+#include "protocol/limits.h"
+
+namespace kvferry::core {
+
+using protocol::BlockState;
+using protocol::GroupRecord;
+
+NamespaceCore::NamespaceCore(const NamespaceConfig& config,
+                             const NamespaceMemory& memory,
+                             const std::array<std::byte, 32>& fingerprint,
+                             const NamespaceSalt& salt)
+    : config_(config),
+      header_(memory.index),
+      blocks_(config.geometry, reinterpret_cast<protocol::BlockStateRecord*>(
+                                   reinterpret_cast<std::byte*>(memory.state) +
+                                   protocol::kHeaderBytes)),
+      index_(reinterpret_cast<protocol::Bucket*>(
+                 reinterpret_cast<std::byte*>(memory.index) +
+                 protocol::kHeaderBytes),
+             config.geometry.bucket_count),
+      retirer_(&index_, &blocks_, &leases_) {
+  for (const GroupRecord& record : config_.geometry.groups) {
+    groups_.push_back(
+        {.all_slices = record.slice_count == 64
+                           ? ~uint64_t{0}
+                           : (uint64_t{1} << record.slice_count) - 1,
+         .grant_target = std::min(record.block_count / protocol::kGrantShare,
+                                  protocol::kGrantBlocksMax),
+         .in_flight_max =
+             std::max(1u, record.block_count / protocol::kInFlightShare),
+         .evictable = EvictionQueue(&blocks_)});
+  }
+
+  header_->magic = protocol::kIndexMagic;
+  header_->group_count = static_cast<uint32_t>(groups_.size());
+  header_->epoch = config.epoch;
+  header_->namespace_id = config.id;
+  header_->block_capacity = config.geometry.block_capacity;
+  header_->bucket_count = config.geometry.bucket_count;
+  header_->content_epoch.store(1, std::memory_order_relaxed);
+  std::memcpy(header_->fingerprint, fingerprint.data(), fingerprint.size());
+  std::memcpy(header_->salt, salt.data(), salt.size());
+  std::copy(config_.geometry.groups.begin(), config_.geometry.groups.end(),
+            header_->groups);
+  memory.state->magic = protocol::kStateMagic;
+  memory.state->block_capacity = config.geometry.block_capacity;
+  memory.state->epoch = config.epoch;
+  memory.state->layout_version.store(protocol::kLayoutVersion,
+                                     std::memory_order_release);
+  header_->layout_version.store(protocol::kLayoutVersion,
+                                std::memory_order_release);
+}
+
+NamespaceCore::~NamespaceCore() = default;
+
+void NamespaceCore::AddSegment(const protocol::SegmentPlan& plan) {
+  blocks_.Add(plan.first_block, plan.block_count);
+}
+
+absl::Status NamespaceCore::AddSession(uint16_t session, bool may_publish,
+                                       const SessionMemory& memory,
+                                       ReplySink* sink, uint64_t now_ms) {
+  if (sessions_.size() >= protocol::kSessionsPerNamespaceMax) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the namespace has ", sessions_.size(), " sessions, the limit is ",
+        protocol::kSessionsPerNamespaceMax));
+  }
+  const auto [it, added] = sessions_.try_emplace(session);
+  if (!added) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("session number ", session, " is in use"));
+  }
+  it->second.may_publish = may_publish;
+  it->second.memory = memory;
+  it->second.sink = sink;
+  retirer_.AddSession(session, memory.pins);
+  Tick(now_ms);
+  return absl::OkStatus();
+}
+
+void NamespaceCore::RemoveSession(uint16_t id, uint64_t now_ms) {
+  const auto it = sessions_.find(id);
+  if (it == sessions_.end()) return;
+  Session& session = it->second;
+  SweepTouches(session, now_ms);
+  const protocol::SessionClientHeader& header = *session.memory.header;
+  counters_.lookups += header.match_calls.load(std::memory_order_relaxed);
+  counters_.hit_blocks += header.matched_blocks.load(std::memory_order_relaxed);
+  counters_.missed_lookups +=
+      header.missed_calls.load(std::memory_order_relaxed);
+  for (auto& [number, handle] : session.handles) {
+    CloseHandle(session, handle, /*died=*/true, now_ms);
+  }
+  if (!IsMutant(Mutant::kDeadSessionKeepsGrants)) {
+    for (GroupGrants& grants : session.grants) {
+      // Sorted: the order of the free list must not depend on a hash seed.
+      std::vector<uint32_t> blocks(grants.blocks.begin(), grants.blocks.end());
+      std::sort(blocks.begin(), blocks.end(), std::greater<>());
+      for (uint32_t block : blocks) blocks_.Free(block);
+    }
+  }
+  retirer_.RemoveSession(id);
+  sessions_.erase(it);
+  SweepQuarantine();
+}
+
+std::vector<uint16_t> NamespaceCore::TakePokes() {
+  return std::exchange(pokes_, {});
+}
+
+void NamespaceCore::Tick(uint64_t now_ms) {
+  header_->coarse_now_ms.store(static_cast<uint32_t>(now_ms),
+                               std::memory_order_relaxed);
+  SweepTouches(now_ms);
+  leases_.Expire(now_ms);
+  ExpirePublications(now_ms);
+  SweepQuarantine();
+  for (auto& [id, session] : sessions_) TopUp(id, session, now_ms);
+}
+
+uint64_t NamespaceCore::content_epoch() const {
+  return header_->content_epoch.load(std::memory_order_relaxed);
+}
+
+NamespaceCounters NamespaceCore::counters() const {
+  NamespaceCounters all = counters_;
+  for (const auto& [id, session] : sessions_) {
+    const protocol::SessionClientHeader& header = *session.memory.header;
+    all.lookups += header.match_calls.load(std::memory_order_relaxed);
+    all.hit_blocks += header.matched_blocks.load(std::memory_order_relaxed);
+    all.missed_lookups += header.missed_calls.load(std::memory_order_relaxed);
+  }
+  return all;
+}
+
+uint32_t NamespaceCore::session_count() const {
+  return static_cast<uint32_t>(sessions_.size());
+}
+
+uint32_t NamespaceCore::lease_count() const { return leases_.size(); }
+
+NamespaceCore::SessionCounts NamespaceCore::session_counts(uint16_t id) const {
+  SessionCounts counts;
+  const auto it = sessions_.find(id);
+  if (it == sessions_.end()) return counts;
+  const Session& session = it->second;
+  for (const GroupGrants& grants : session.grants) {
+    counts.granted += static_cast<uint32_t>(grants.blocks.size());
+  }
+  counts.publications = static_cast<uint32_t>(session.handles.size());
+  for (uint32_t block = 0; block < blocks_.capacity(); ++block) {
+    if (session.memory.pins[block].load(std::memory_order_relaxed) != 0) {
+      ++counts.pinned_blocks;
+    }
+  }
+  const protocol::SessionClientHeader& header = *session.memory.header;
+  counts.matches = header.match_calls.load(std::memory_order_relaxed);
+  counts.hit_blocks = header.matched_blocks.load(std::memory_order_relaxed);
+  return counts;
+}
+
+uint32_t NamespaceCore::overhead_bytes_per_block() const {
+  const uint64_t blocks = config_.geometry.block_capacity;
+  const uint64_t bytes =
+      protocol::IndexFileBytes(config_.geometry.bucket_count) +
+      protocol::StateFileBytes(config_.geometry.block_capacity) +
+      blocks * (sizeof(BlockMeta) + sizeof(uint32_t) /* free list */ +
+                2 * sizeof(uint32_t) /* eviction queue */);
+  return static_cast<uint32_t>((bytes + blocks - 1) / blocks);
+}
+
+}  // namespace kvferry::core

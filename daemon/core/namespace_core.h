@@ -1,0 +1,295 @@
+#ifndef KVFERRY_DAEMON_CORE_NAMESPACE_CORE_H_
+#define KVFERRY_DAEMON_CORE_NAMESPACE_CORE_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "daemon/core/block_table.h"
+#include "daemon/core/eviction_queue.h"
+#include "daemon/core/index_writer.h"
+#include "daemon/core/lease_table.h"
+#include "daemon/core/publication.h"
+#include "daemon/core/retirer.h"
+#include "daemon/core/session.h"
+#include "kvferry/key.h"
+#include "protocol/geometry.h"
+#include "protocol/shm_layout.h"
+
+namespace kvferry::core {
+
+// The shared memory of a namespace, zeroed, as its one writer sees it.
+// `index` is followed by geometry.bucket_count buckets, `state` by
+// geometry.block_capacity records, as shm_layout.h says.
+struct NamespaceMemory {
+  protocol::IndexHeader* index = nullptr;
+  protocol::StateHeader* state = nullptr;
+};
+
+struct NamespaceConfig {
+  uint64_t id = 0;
+  uint64_t epoch = 0;
+  protocol::Geometry geometry;
+};
+
+// What `evict` and `clear` did.
+struct EvictCounts {
+  uint32_t evicted = 0;
+  uint32_t pinned = 0;
+};
+
+// A block as operators see it.
+struct BlockDescription {
+  BlockKey key;
+  uint32_t group = 0;
+  uint32_t block = 0;
+  uint32_t generation = 0;
+  protocol::ResidenceState state = protocol::ResidenceState::kFree;
+  BlockKey parent;  // none when it is gone or never was
+  uint32_t children = 0;
+  uint32_t pins = 0;
+  uint32_t last_use_ms = 0;
+};
+
+struct NamespaceCounters {
+  uint64_t lookups = 0;
+  uint64_t hit_blocks = 0;
+  uint64_t missed_lookups = 0;
+  uint64_t published_blocks = 0;
+  uint64_t evicted_blocks = 0;
+  uint64_t aborted_blocks = 0;
+  uint64_t no_space = 0;
+};
+
+// One namespace: its index, blocks, grants, publications, sessions, leases.
+//
+// A state machine without threads, clock or system calls: calls come in, and
+// what must go out leaves as records in the sessions' ReplySinks and in
+// TakePokes(). Time is a parameter, in milliseconds since the daemon started.
+// It writes shared memory (index, state) and reads that of sessions (pins,
+// touches), which may say anything: every value read from there is checked.
+//
+// Every block is in exactly one BlockState (INV-BLOCK-1, block_table.h).
+//
+// Threads  one (the control loop's, or a simulation's)
+class NamespaceCore {
+ public:
+  // Writes the headers; the version words last.
+  NamespaceCore(const NamespaceConfig& config, const NamespaceMemory& memory,
+                const std::array<std::byte, 32>& fingerprint,
+                const NamespaceSalt& salt);
+  ~NamespaceCore();
+  NamespaceCore(const NamespaceCore&) = delete;
+  NamespaceCore& operator=(const NamespaceCore&) = delete;
+
+  // --- memory ---
+
+  // The segment is populated and every session was told: its blocks are free.
+  void AddSegment(const protocol::SegmentPlan& plan);
+
+  // --- sessions ---
+
+  // `memory` and `sink` stay valid until RemoveSession.
+  // Errors  kAlreadyExists     the number is in use
+  //         kResourceExhausted kSessionsPerNamespaceMax
+  absl::Status AddSession(uint16_t session, bool may_publish,
+                          const SessionMemory& memory, ReplySink* sink,
+                          uint64_t now_ms);
+
+  // Its process is gone (or it unpinned all and said so): pins count no more,
+  // grants come back, what it had not committed is aborted.
+  void RemoveSession(uint16_t session, uint64_t now_ms);
+
+  // How many records a run is that starts with `head`: 1, or 1 + count.
+  static uint32_t RunLength(const protocol::SubmitRecord& head);
+  // The most replies that Submit makes of such a run. A caller with less room
+  // in the session's sink leaves the run in the ring.
+  static uint32_t RepliesMax(const protocol::SubmitRecord& head);
+
+  // Takes in one run, copied out of the session's ring.
+  // Errors  any: the session broke the protocol (the message says how); close
+  //         it. Nothing of the run was done.
+  absl::Status Submit(uint16_t session,
+                      std::span<const protocol::SubmitRecord> run,
+                      uint64_t now_ms);
+
+  // Sessions to be told by the socket to look at their reply ring.
+  std::vector<uint16_t> TakePokes();
+
+  // --- time ---
+
+  // Sweeps touches, frees quarantined blocks that nobody holds any more, ends
+  // leases and abandoned publications, tops up grants. Call it every 50 ms or
+  // so, and before anything that should see fresh recency.
+  void Tick(uint64_t now_ms);
+
+  // --- operators ---
+
+  // Bumps the content epoch; every visible block leaves the index, and no
+  // publication under way becomes visible. Returns the blocks that left.
+  uint32_t Clear(uint64_t now_ms);
+
+  // Evicts ready blocks whose key's hex digits begin with `prefix_hex`, at
+  // most `limit`; with an empty prefix the coldest leaves.
+  EvictCounts Evict(absl::string_view prefix_hex, uint32_t limit,
+                    uint64_t now_ms);
+
+  // At most `limit` visible blocks by key prefix; `more` says whether there
+  // are others.
+  std::vector<BlockDescription> Describe(absl::string_view prefix_hex,
+                                         uint32_t limit, bool* more) const;
+
+  // --- tickets ---
+
+  // Pins the ready blocks of `keys` until `deadline_ms` or `consumers` calls
+  // of ReleaseLease.
+  // Errors  kNotFound           the first key that is not ready, by name
+  //         kResourceExhausted  kTicketsPerNamespaceMax
+  absl::StatusOr<uint64_t> HoldLease(uint32_t group,
+                                     std::span<const BlockKey> keys,
+                                     uint32_t consumers, uint64_t deadline_ms);
+  // nullptr when it ended.
+  const Lease* FindLease(uint64_t lease) const;
+  // Errors  kNotFound
+  absl::Status ReleaseLease(uint64_t lease);
+
+  // --- looking inside ---
+
+  const protocol::Geometry& geometry() const { return config_.geometry; }
+  uint64_t content_epoch() const;
+  NamespaceCounters counters() const;
+  GroupCounts counts(uint32_t group) const { return blocks_.counts(group); }
+  uint32_t session_count() const;
+  uint32_t lease_count() const;
+  // Grants, open publications and pins of one session.
+  struct SessionCounts {
+    uint32_t granted = 0;
+    uint32_t publications = 0;
+    uint32_t pinned_blocks = 0;
+    uint64_t matches = 0;
+    uint64_t hit_blocks = 0;
+  };
+  SessionCounts session_counts(uint16_t session) const;
+  // Bytes kept for each block beside the block itself, shared and private,
+  // without the sessions' pin cells.
+  uint32_t overhead_bytes_per_block() const;
+
+  // Checks every invariant the core knows, at the price of a full scan.
+  // Returns the first violation, for tests and simulations.
+  absl::Status CheckInvariants() const;
+
+ private:
+  // One layer group: what fills and empties it.
+  struct Group {
+    uint64_t all_slices = 0;
+    uint32_t grant_target = 0;   // blocks a session holds ahead of use
+    uint32_t in_flight_max = 0;  // blocks a session writes at once
+    EvictionQueue evictable;
+  };
+  struct Handle {
+    Publication* publication = nullptr;
+    uint64_t slice_set = 0;
+    uint32_t begun = 0;       // positions this session has begun
+    uint32_t created = 0;     // ... of which it was the first
+    std::vector<bool> owned;  // its slices of the position are yet to come
+  };
+  struct GroupGrants {
+    absl::flat_hash_set<uint32_t> blocks;
+    uint32_t in_flight = 0;
+    bool recalled = false;  // given back: no more before it begins again
+  };
+  struct Session {
+    bool may_publish = false;
+    SessionMemory memory;
+    ReplySink* sink = nullptr;
+    std::map<uint32_t, Handle> handles;
+    std::vector<GroupGrants> grants;  // by group; empty before the first open
+    uint32_t entries = 0;
+    uint64_t touches_swept = 0;
+  };
+  class Answers;  // run-length encodes a run's answers into the sink
+
+  // submit.cc
+  absl::Status Open(Session& session, const protocol::SubmitRecord& record);
+  absl::Status Begin(uint16_t id, Session& session,
+                     std::span<const protocol::SubmitRecord> run,
+                     uint64_t now_ms);
+  absl::Status EndRange(uint16_t id, Session& session,
+                        const protocol::SubmitRecord& record, uint64_t now_ms);
+  absl::Status GiveBack(uint16_t id, Session& session,
+                        const protocol::SubmitRecord& record);
+  absl::Status Close(uint16_t id, Session& session,
+                     const protocol::SubmitRecord& record, uint64_t now_ms);
+  absl::Status CheckOffers(uint16_t id, Session& session, uint32_t group,
+                           std::span<const protocol::SubmitRecord> blocks);
+  protocol::PublishAnswer BeginNew(uint16_t id, Session& session,
+                                   Publication& publication, uint32_t group,
+                                   const protocol::SubmitRecord& record,
+                                   const BlockKey& parent, uint64_t slices,
+                                   uint64_t now_ms, uint32_t* block);
+  protocol::PublishAnswer Join(PublicationEntry& entry, uint32_t group,
+                               const BlockKey& key, uint64_t slices,
+                               uint32_t* block);
+  uint32_t InsertPending(const BlockKey& key, uint32_t block, uint64_t now_ms);
+
+  // publications.cc
+  void CommitSlices(Publication& publication, PublicationEntry& entry,
+                    uint64_t slices, uint64_t now_ms);
+  void ReleaseSlices(Publication& publication, PublicationEntry& entry,
+                     uint64_t slices, uint64_t now_ms);
+  void AbortEntry(Publication& publication, PublicationEntry& entry,
+                  uint64_t now_ms);
+  void SettleAborted(PublicationEntry& entry);
+  void CloseHandle(Session& session, Handle& handle, bool died,
+                   uint64_t now_ms);
+  void EndIfSettled(Publication* publication);
+  void ExpirePublications(uint64_t now_ms);
+  void FinishInFlight(const PublicationEntry& entry);
+
+  // space.cc
+  uint32_t TakeFree(uint32_t group, uint16_t owner, uint64_t now_ms);
+  void MakeRoom(uint32_t group, uint32_t want, uint64_t now_ms);
+  EvictCounts EvictBlocks(std::span<const uint32_t> victims, uint64_t now_ms);
+  void Recall(uint32_t group);
+  void TopUp(uint16_t id, Session& session, uint64_t now_ms);
+  void SweepTouches(Session& session, uint64_t now_ms);
+  void SweepTouches(uint64_t now_ms);
+  void SweepQuarantine();
+  void LinkParent(uint32_t block, const BlockKey& parent);
+  void UnlinkParent(uint32_t block);
+
+  bool OwnsLive(uint32_t block, uint32_t generation) const {
+    return blocks_.generation(block) == generation &&
+           blocks_.meta(block).slot != kNoSlot;
+  }
+
+  const NamespaceConfig config_;
+  protocol::IndexHeader* const header_;
+  BlockTable blocks_;
+  IndexWriter index_;
+  LeaseTable leases_;
+  Retirer retirer_;
+  std::vector<Group> groups_;
+  // Ordered maps: what iterates over them must not depend on a hash seed.
+  std::map<uint16_t, Session> sessions_;
+  std::map<PublicationIdentity, std::unique_ptr<Publication>> publications_;
+  // Out of the index, but pinned when it left.
+  std::vector<uint32_t> held_quarantined_;
+  std::vector<uint16_t> pokes_;
+  NamespaceCounters counters_;  // of sessions gone, and of our own events
+  // Scratch of MakeRoom and EvictBlocks.
+  std::vector<uint32_t> victims_, retired_, held_;
+};
+
+}  // namespace kvferry::core
+
+#endif  // KVFERRY_DAEMON_CORE_NAMESPACE_CORE_H_

@@ -1,0 +1,63 @@
+#ifndef KVFERRY_DAEMON_CORE_PUBLICATION_H_
+#define KVFERRY_DAEMON_CORE_PUBLICATION_H_
+
+#include <compare>
+#include <cstdint>
+#include <vector>
+
+#include "kvferry/key.h"
+#include "protocol/shm_layout.h"
+
+namespace kvferry::core {
+
+// What ranks join a publication by.
+struct PublicationIdentity {
+  uint64_t engine_instance = 0;
+  uint64_t publication = 0;
+  friend auto operator<=>(const PublicationIdentity&,
+                          const PublicationIdentity&) = default;
+};
+
+enum class EntryState : uint8_t {
+  kWriting,   // pending in the index, its block kPublishing
+  kReady,     // every slice was committed
+  kExists,    // was there before: nothing of it is ours
+  kInFlight,  // another publication's
+  kNoSpace,
+  kAborted,  // out of the index; its block kQuarantined until every rank that
+             // began it has committed or aborted, then free
+};
+
+// One position of a publication. Ranks must get the same answer for it, however
+// late they join, so an answer stays once it was given.
+//
+// INV-PUB-1  committed and released are disjoint subsets of begun; a slice is
+//            in at most one of them, and enters it once.
+// INV-PUB-2  The block is visible as ready exactly when committed has every
+//            slice of the group.
+// INV-PUB-3  An aborted block is not free while begun has a slice that is in
+//            neither: its writer may still be writing.
+//   Made by    NamespaceCore (publications.cc)
+//   Tested     tests/sim, tests/unit/daemon/core/publication_test.cc
+struct PublicationEntry {
+  BlockKey key;
+  uint64_t begun = 0;      // slices somebody has begun
+  uint64_t committed = 0;  // ... and committed
+  uint64_t released = 0;   // ... or given up
+  uint32_t block = protocol::kNoBlock;
+  uint8_t group = 0;
+  EntryState state = EntryState::kWriting;
+};
+static_assert(sizeof(PublicationEntry) == 48, "kEntriesPerSessionMax counts");
+
+struct Publication {
+  PublicationIdentity identity;
+  std::vector<PublicationEntry> entries;
+  uint32_t open_handles = 0;
+  uint32_t writing = 0;          // entries in kWriting
+  uint64_t linger_until_ms = 0;  // when nobody has it open
+};
+
+}  // namespace kvferry::core
+
+#endif  // KVFERRY_DAEMON_CORE_PUBLICATION_H_
