@@ -34,11 +34,11 @@ static_assert(sizeof(std::atomic<uint64_t>) == 8);
 static_assert(sizeof(std::atomic<uint32_t>) == 4);
 static_assert(sizeof(std::atomic<uint16_t>) == 2);
 
-inline constexpr uint64_t kIndexMagic = 0x5845444e'4956464b;     // "KVFINDEX"
-inline constexpr uint64_t kStateMagic = 0x54415453'4b56464b;     // "KVFKSTAT"
-inline constexpr uint64_t kDaemonMagic = 0x4e4f4d45'4156464b;    // "KVFAEMON"
-inline constexpr uint64_t kClientMagic = 0x544e4549'4c56464b;    // "KVFLIENT"
-inline constexpr uint64_t kProgressMagic = 0x53455247'5056464b;  // "KVFPGRES"
+inline constexpr uint64_t kIndexMagic = 0x5845'444e'4946'564b;     // "KVFINDEX"
+inline constexpr uint64_t kStateMagic = 0x5441'5453'4b46'564b;     // "KVFKSTAT"
+inline constexpr uint64_t kDaemonMagic = 0x4e4f'4d45'4146'564b;    // "KVFAEMON"
+inline constexpr uint64_t kClientMagic = 0x544e'4549'4c46'564b;    // "KVFLIENT"
+inline constexpr uint64_t kProgressMagic = 0x5345'5247'5046'564b;  // "KVFPGRES"
 
 inline constexpr uint64_t kHeaderBytes = 4096;
 // In place of a block number: the daemon chooses one.

@@ -39,9 +39,12 @@ using NamespaceSalt = std::array<std::byte, 32>;
 
 // Makes the chained keys of one layer group's blocks from their tokens.
 //
-//   key = SHA-256("kvferry-key-1" | salt | group (u32) | parent (16 bytes) |
-//                 token count (u32) | tokens (u32 each) |
-//                 extra size (u32) | extra)[0, 16)       integers little-endian
+//   key = SHA-256(group salt | parent (16 bytes) | token count (u32) |
+//                 tokens (u32 each) | extra)[0, 16)      integers little-endian
+//   group salt = SHA-256("kvferry-key-1" | salt | group (u32))
+//
+// A 16-token block is 116 bytes so, two rounds of SHA-256; with salt, group and
+// the size of extra in every message it would be three.
 //
 // `extra` names what else decides the bytes: adapter, tenant or cache salt,
 // image digests. It counts in the block it is given for and, through the

@@ -1,0 +1,195 @@
+// Goal    The shared layout is what it was: a client built against this version
+//         reads what any daemon of this layout version wrote.
+// Method  Each structure is filled through its fields and compared, byte for
+//         byte, with bytes written down here. A change of one of these tests is
+//         a change of kLayoutVersion.
+
+#include <cstring>
+#include <string>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_replace.h"
+#include "gmock/gmock.h"
+#include "protocol/shm_layout.h"
+
+namespace kvferry::protocol {
+namespace {
+
+template <typename T>
+std::string Bytes(const T& object, size_t from, size_t to) {
+  return absl::BytesToHexString(absl::string_view(
+      reinterpret_cast<const char*>(&object) + from, to - from));
+}
+
+// Hex written with spaces for the eye.
+std::string Golden(std::string spaced) {
+  return absl::StrReplaceAll(spaced, {{" ", ""}, {"\n", ""}});
+}
+
+TEST(LayoutTest, VersionOne) { EXPECT_EQ(kLayoutVersion, 1u); }
+
+TEST(LayoutTest, ResidenceWord) {
+  const Residence ready{ResidenceState::kReady, 0x0abc'def1, 0x1234'5678};
+  EXPECT_EQ(PackResidence(ready), 0x1234'5678'55e6'f78aULL);
+  EXPECT_EQ(UnpackResidence(0x1234'5678'55e6'f78aULL), ready);
+  const Residence last{ResidenceState::kRetiring, kBlocksMax, 0xffff'ffff};
+  EXPECT_EQ(PackResidence(last), 0xffff'ffff'7fff'fffbULL);
+  EXPECT_EQ(UnpackResidence(PackResidence(last)), last);
+  EXPECT_EQ(PackResidence({}), 0u);
+}
+
+TEST(LayoutTest, BlockStateWord) {
+  const BlockStateWord granted{BlockState::kGranted, 0x0102, 0x0304'0506};
+  EXPECT_EQ(PackBlockState(granted), 0x0304'0506'0102'0002ULL);
+  EXPECT_EQ(UnpackBlockState(0x0304'0506'0102'0002ULL), granted);
+}
+
+TEST(LayoutTest, BucketColumns) {
+  Bucket bucket{};
+  bucket.key_lo[0] = 0x0807060504030201;
+  bucket.key_lo[7] = 0x11;
+  bucket.key_hi[1] = 0x22;
+  bucket.host[2] = 0x33;
+  bucket.gpu[3] = 0x44;
+  bucket.aux[4] = 0x55;
+  EXPECT_EQ(Bytes(bucket, 0, 8), "0102030405060708");
+  EXPECT_EQ(Bytes(bucket, 56, 64), "1100000000000000");
+  EXPECT_EQ(Bytes(bucket, 72, 80), "2200000000000000");
+  EXPECT_EQ(Bytes(bucket, 144, 152), "3300000000000000");
+  EXPECT_EQ(Bytes(bucket, 216, 224), "4400000000000000");
+  EXPECT_EQ(Bytes(bucket, 288, 296), "5500000000000000");
+}
+
+TEST(LayoutTest, IndexHeader) {
+  static IndexHeader header{};
+  header.magic = kIndexMagic;
+  header.layout_version = kLayoutVersion;
+  header.group_count = 2;
+  header.epoch = 0x0102030405060708;
+  header.namespace_id = 3;
+  header.block_capacity = 4;
+  header.bucket_count = 5;
+  header.content_epoch = 6;
+  header.fingerprint[0] = 0xaa;
+  header.salt[31] = 0xbb;
+  header.groups[0].block_tokens = 16;
+  header.groups[0].slice_count = 8;
+  header.groups[0].page_bytes = 65536;
+  header.groups[0].stride_bytes = 524288;
+  header.groups[0].first_block = 1;
+  header.groups[0].block_count = 2;
+  header.groups[0].blocks_per_segment = 2048;
+  header.groups[0].hit_rule = 1;
+  header.groups[0].trailing_blocks = 9;
+  header.groups[0].layer_count = 32;
+  header.groups[0].kv_count = 2;
+  header.groups[0].head_count = 1;
+  header.groups[0].head_bytes = 256;
+  header.coarse_now_ms = 77;
+  header.daemon_asleep = 1;
+  EXPECT_EQ(Bytes(header, 0, 48), Golden("4b5646494e444558 01000000 02000000"
+                                         "0807060504030201 0300000000000000"
+                                         "04000000 05000000"
+                                         "0600000000000000"));
+  EXPECT_EQ(Bytes(header, 48, 49), "aa");
+  EXPECT_EQ(Bytes(header, 111, 112), "bb");
+  EXPECT_EQ(Bytes(header, 224, 288),
+            Golden("10000000 08000000 0000010000000000 0000080000000000"
+                   "01000000 02000000 00080000 01000000 09000000 20000000"
+                   "02000000 01000000 00010000 00000000"));
+  EXPECT_EQ(offsetof(IndexHeader, coarse_now_ms), 1280u);
+  EXPECT_EQ(offsetof(IndexHeader, daemon_asleep), 1344u);
+  EXPECT_EQ(Bytes(header, 1280, 1284), "4d000000");
+  EXPECT_EQ(sizeof(IndexHeader), 1408u);
+}
+
+TEST(LayoutTest, SubmitRecords) {
+  SubmitRecord open{};
+  open.type = static_cast<uint8_t>(SubmitType::kOpen);
+  open.handle = 0x01020304;
+  open.open = {5, 6, 7};
+  EXPECT_EQ(Bytes(open, 0, 32), Golden("01 00 0000 04030201"
+                                       "0500000000000000 0600000000000000"
+                                       "0700000000000000"));
+  SubmitRecord begin{};
+  begin.type = static_cast<uint8_t>(SubmitType::kBegin);
+  begin.group = 3;
+  begin.handle = 1;
+  begin.begin = {2, 64, 0x11, 0x22};
+  EXPECT_EQ(Bytes(begin, 0, 32), Golden("02 03 0000 01000000"
+                                        "02000000 40000000"
+                                        "1100000000000000 2200000000000000"));
+  SubmitRecord block{};
+  block.type = static_cast<uint8_t>(SubmitType::kBeginBlock);
+  block.begin_block = {0x11, 0x22, kNoBlock, 9};
+  EXPECT_EQ(Bytes(block, 0, 32), Golden("03 00 0000 00000000"
+                                        "1100000000000000 2200000000000000"
+                                        "ffffffff 09000000"));
+  SubmitRecord give{};
+  give.type = static_cast<uint8_t>(SubmitType::kReturn);
+  give.give_back.count = 2;
+  give.give_back.blocks[0] = 7;
+  give.give_back.blocks[11] = 8;
+  EXPECT_EQ(Bytes(give, 0, 16),
+            Golden("06 00 0000 00000000 02000000 07000000"));
+  EXPECT_EQ(Bytes(give, 56, 60), "08000000");
+}
+
+TEST(LayoutTest, ReplyRecord) {
+  ReplyRecord reply{};
+  reply.type = static_cast<uint8_t>(ReplyType::kAnswerBlocks);
+  reply.group = 1;
+  reply.answer = static_cast<uint8_t>(PublishAnswer::kYours);
+  reply.handle = 2;
+  reply.first = 3;
+  reply.count = 12;
+  reply.blocks[11] = 4;
+  EXPECT_EQ(Bytes(reply, 0, 16),
+            Golden("02 01 01 00 02000000 03000000 0c000000"));
+  EXPECT_EQ(Bytes(reply, 60, 64), "04000000");
+}
+
+TEST(LayoutTest, SessionHeadersAndOffsets) {
+  static SessionClientHeader client{};
+  client.magic = kClientMagic;
+  client.submit_tail = 1;
+  client.reply_consumed = 2;
+  client.reply_waiters = 3;
+  client.touch_tail = 4;
+  client.match_calls = 5;
+  EXPECT_EQ(Bytes(client, 0, 8), Golden("4b56464c49454e54"));
+  EXPECT_EQ(Bytes(client, 64, 72), "0100000000000000");
+  EXPECT_EQ(Bytes(client, 128, 140), Golden("0200000000000000 03000000"));
+  EXPECT_EQ(Bytes(client, 192, 208),
+            Golden("0400000000000000 0500000000000000"));
+  static SessionDaemonHeader daemon{};
+  daemon.magic = kDaemonMagic;
+  daemon.revoked = 1;
+  daemon.reply_futex = 2;
+  daemon.reply_tail = 3;
+  daemon.submit_consumed = 4;
+  EXPECT_EQ(Bytes(daemon, 0, 8), Golden("4b564641454d4f4e"));
+  EXPECT_EQ(Bytes(daemon, 24, 28), "01000000");
+  EXPECT_EQ(Bytes(daemon, 64, 80), Golden("02000000 00000000"
+                                          "0300000000000000"));
+  EXPECT_EQ(Bytes(daemon, 128, 136), "0400000000000000");
+  EXPECT_EQ(kSubmitRingOffset, 4096u);
+  EXPECT_EQ(kTouchRingOffset, 4096u + 4096 * 64);
+  EXPECT_EQ(kPinsOffset, 4096u + 4096 * 64 + 1024 * 32);
+  EXPECT_EQ(SessionClientFileBytes(1000),
+            (kPinsOffset + 2000 + 4095) / 4096 * 4096);
+  EXPECT_EQ(kSessionDaemonFileBytes, 4096u + 4096 * 64);
+}
+
+TEST(LayoutTest, BucketsOfAKey) {
+  EXPECT_EQ(BucketsOf(0, 0, 100).first, 0u);
+  EXPECT_EQ(BucketsOf(0, 0, 100).second, 1u);  // never the same twice
+  EXPECT_EQ(BucketsOf(~uint64_t{0}, ~uint64_t{0}, 100).first, 99u);
+  EXPECT_EQ(BucketsOf(~uint64_t{0}, ~uint64_t{0}, 100).second, 0u);
+  EXPECT_EQ(BucketsOf(uint64_t{1} << 63, 0, 100).first, 50u);
+  EXPECT_EQ(BucketCountFor(1), 2u);
+  EXPECT_EQ(BucketCountFor(1u << 20), 187246u);
+}
+
+}  // namespace
+}  // namespace kvferry::protocol

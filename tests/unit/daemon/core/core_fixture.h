@@ -1,0 +1,242 @@
+#ifndef KVFERRY_TESTS_UNIT_DAEMON_CORE_CORE_FIXTURE_H_
+#define KVFERRY_TESTS_UNIT_DAEMON_CORE_CORE_FIXTURE_H_
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "daemon/core/namespace_core.h"
+#include "gmock/gmock.h"
+#include "protocol/geometry.h"
+#include "tests/sim/memory.h"
+#include "tests/support/status_matchers.h"
+
+namespace kvferry::core {
+
+inline BlockKey Key(uint64_t n) {
+  // Spread over the index, as hashes are.
+  return {n * 0x9e3779b97f4a7c15 + 1, n * 0xbf58476d1ce4e5b9 + 1};
+}
+
+// A session of a test: its file and its reply ring, and helpers that build the
+// records a client would submit.
+class TestSession : public ReplySink {
+ public:
+  TestSession(NamespaceCore* core, uint16_t number, uint32_t block_capacity,
+              bool may_publish = true)
+      : core_(core),
+        number_(number),
+        file_(protocol::SessionClientFileBytes(block_capacity)) {
+    EXPECT_THAT(core->AddSession(number, may_publish, memory(), this, 0),
+                test::IsOk());
+  }
+
+  SessionMemory memory() const {
+    return {file_.At<protocol::SessionClientHeader>(0),
+            file_.At<protocol::TouchRecord>(protocol::kTouchRingOffset),
+            file_.At<protocol::PinCell>(protocol::kPinsOffset)};
+  }
+  uint32_t Room() const override {
+    return protocol::kRingRecords - static_cast<uint32_t>(replies.size());
+  }
+  void Push(const protocol::ReplyRecord& record) override {
+    replies.push_back(record);
+    if (record.type == static_cast<uint8_t>(protocol::ReplyType::kGrant)) {
+      granted.insert(granted.end(), record.blocks,
+                     record.blocks + record.count);
+    }
+  }
+
+  void Pin(uint32_t block) { cell(block).fetch_add(1); }
+  void Unpin(uint32_t block) { cell(block).fetch_sub(1); }
+  void Touch(uint64_t residence) {
+    auto* header = file_.At<protocol::SessionClientHeader>(0);
+    const uint64_t tail = header->touch_tail;
+    file_
+        .At<protocol::TouchRecord>(
+            protocol::kTouchRingOffset)[tail % protocol::kTouchRecords]
+        .deepest_hit = residence;
+    header->touch_tail = tail + 1;
+  }
+
+  absl::Status Open(uint32_t handle, uint64_t publication,
+                    uint64_t slice_set = 1) {
+    protocol::SubmitRecord record = Record(protocol::SubmitType::kOpen, handle);
+    record.open = {1, publication, slice_set};
+    return Submit({record});
+  }
+  // Begins keys after `parent`; blocks may be shorter (then kNoBlock).
+  absl::Status Begin(uint32_t handle, uint32_t first,
+                     const std::vector<BlockKey>& keys,
+                     const std::vector<uint32_t>& blocks = {},
+                     BlockKey parent = {}, uint8_t group = 0) {
+    std::vector<protocol::SubmitRecord> run = {
+        Record(protocol::SubmitType::kBegin, handle)};
+    run[0].group = group;
+    run[0].begin = {first, static_cast<uint32_t>(keys.size()), parent.lo,
+                    parent.hi};
+    for (size_t i = 0; i < keys.size(); ++i) {
+      run.push_back(Record(protocol::SubmitType::kBeginBlock, handle));
+      run.back().begin_block = {
+          keys[i].lo, keys[i].hi,
+          i < blocks.size() ? blocks[i] : protocol::kNoBlock, 0};
+    }
+    return Submit(run);
+  }
+  absl::Status Range(protocol::SubmitType type, uint32_t handle, uint32_t first,
+                     uint32_t count) {
+    protocol::SubmitRecord record = Record(type, handle);
+    record.range = {first, count};
+    return Submit({record});
+  }
+  absl::Status Commit(uint32_t handle, uint32_t first, uint32_t count) {
+    return Range(protocol::SubmitType::kCommit, handle, first, count);
+  }
+  absl::Status Abort(uint32_t handle, uint32_t first, uint32_t count) {
+    return Range(protocol::SubmitType::kAbort, handle, first, count);
+  }
+  absl::Status Close(uint32_t handle) {
+    return Submit({Record(protocol::SubmitType::kClose, handle)});
+  }
+  absl::Status Return(const std::vector<uint32_t>& blocks) {
+    protocol::SubmitRecord record = Record(protocol::SubmitType::kReturn, 0);
+    record.give_back.count = static_cast<uint32_t>(blocks.size());
+    for (size_t i = 0; i < blocks.size() && i < 12; ++i) {
+      record.give_back.blocks[i] = blocks[i];
+    }
+    return Submit({record});
+  }
+  absl::Status Submit(const std::vector<protocol::SubmitRecord>& run) {
+    return core_->Submit(number_, run, now_ms);
+  }
+  static protocol::SubmitRecord Record(protocol::SubmitType type,
+                                       uint32_t handle) {
+    protocol::SubmitRecord record{};
+    record.type = static_cast<uint8_t>(type);
+    record.handle = handle;
+    return record;
+  }
+
+  // The answers so far to positions, in order of arrival; grants left out.
+  std::vector<protocol::PublishAnswer> Answers() const {
+    std::vector<protocol::PublishAnswer> answers;
+    for (const auto& reply : replies) {
+      if (reply.type != static_cast<uint8_t>(protocol::ReplyType::kAnswer) &&
+          reply.type !=
+              static_cast<uint8_t>(protocol::ReplyType::kAnswerBlocks)) {
+        continue;
+      }
+      answers.insert(answers.end(), reply.count,
+                     static_cast<protocol::PublishAnswer>(reply.answer));
+    }
+    return answers;
+  }
+  // Blocks the daemon chose, in order.
+  std::vector<uint32_t> AnsweredBlocks() const {
+    std::vector<uint32_t> blocks;
+    for (const auto& reply : replies) {
+      if (reply.type ==
+          static_cast<uint8_t>(protocol::ReplyType::kAnswerBlocks)) {
+        blocks.insert(blocks.end(), reply.blocks, reply.blocks + reply.count);
+      }
+    }
+    return blocks;
+  }
+
+  std::vector<protocol::ReplyRecord> replies;
+  std::vector<uint32_t> granted;
+  uint64_t now_ms = 0;
+
+ private:
+  protocol::PinCell& cell(uint32_t block) {
+    return file_.At<protocol::PinCell>(protocol::kPinsOffset)[block];
+  }
+
+  NamespaceCore* const core_;
+  const uint16_t number_;
+  sim::FakeFile file_;
+};
+
+// A namespace of one group with `blocks` blocks of `slices` slices, populated.
+class CoreFixture : public testing::Test {
+ protected:
+  void Make(uint32_t blocks, uint32_t slices = 1) {
+    NamespaceSpec spec;
+    spec.name = "test";
+    spec.groups = {OpaqueGroup(16, 4096, slices)};
+    auto geometry =
+        protocol::PlanGeometry(spec, uint64_t{blocks} * slices * 4096);
+    ASSERT_THAT(geometry, test::IsOk());
+    geometry_ = *geometry;
+    index_.emplace(protocol::IndexFileBytes(geometry_.bucket_count));
+    state_.emplace(protocol::StateFileBytes(geometry_.block_capacity));
+    NamespaceConfig config;
+    config.epoch = 5;
+    config.geometry = geometry_;
+    core_ = std::make_unique<NamespaceCore>(
+        config,
+        NamespaceMemory{index_->At<protocol::IndexHeader>(0),
+                        state_->At<protocol::StateHeader>(0)},
+        std::array<std::byte, 32>{}, NamespaceSalt{});
+    for (const auto& plan : protocol::PlanSegments(geometry_)) {
+      core_->AddSegment(plan);
+    }
+  }
+  std::unique_ptr<TestSession> Session(uint16_t number,
+                                       bool may_publish = true) {
+    return std::make_unique<TestSession>(core_.get(), number,
+                                         geometry_.block_capacity, may_publish);
+  }
+  // Publishes a chain of keys in one go and returns their blocks.
+  std::vector<uint32_t> Publish(TestSession& session, uint32_t handle,
+                                const std::vector<BlockKey>& keys,
+                                BlockKey parent = {}) {
+    const size_t before = session.AnsweredBlocks().size();
+    EXPECT_THAT(session.Open(handle, 1000 + handle), test::IsOk());
+    // One by one: a session may write half of the group at once, no more.
+    for (uint32_t i = 0; i < keys.size(); ++i) {
+      EXPECT_THAT(session.Begin(handle, i, {keys[i]}, {}, parent),
+                  test::IsOk());
+      EXPECT_THAT(session.Commit(handle, i, 1), test::IsOk());
+      parent = keys[i];
+    }
+    EXPECT_THAT(session.Close(handle), test::IsOk());
+    std::vector<uint32_t> blocks = session.AnsweredBlocks();
+    blocks.erase(blocks.begin(),
+                 blocks.begin() + static_cast<std::ptrdiff_t>(before));
+    return blocks;
+  }
+  // The residence that a reader would find for `key`.
+  protocol::Residence Find(const BlockKey& key) const {
+    const auto* buckets = index_->At<protocol::Bucket>(protocol::kHeaderBytes);
+    const auto pair =
+        protocol::BucketsOf(key.lo, key.hi, geometry_.bucket_count);
+    for (uint32_t b : {pair.first, pair.second}) {
+      for (uint32_t i = 0; i < protocol::kSlotsPerBucket; ++i) {
+        if (buckets[b].key_lo[i] == key.lo && buckets[b].key_hi[i] == key.hi) {
+          return protocol::UnpackResidence(buckets[b].host[i]);
+        }
+      }
+    }
+    return {};
+  }
+  bool Ready(const BlockKey& key) const {
+    return Find(key).state == protocol::ResidenceState::kReady;
+  }
+  void TearDown() override {
+    if (core_ != nullptr) {
+      EXPECT_THAT(core_->CheckInvariants(), test::IsOk());
+    }
+  }
+
+  protocol::Geometry geometry_;
+  std::optional<sim::FakeFile> index_;
+  std::optional<sim::FakeFile> state_;
+  std::unique_ptr<NamespaceCore> core_;
+};
+
+}  // namespace kvferry::core
+
+#endif  // KVFERRY_TESTS_UNIT_DAEMON_CORE_CORE_FIXTURE_H_

@@ -1,0 +1,222 @@
+// What is evicted, in which order, and what is not.
+
+#include "tests/unit/daemon/core/core_fixture.h"
+
+namespace kvferry::core {
+namespace {
+
+using test::IsOk;
+using test::StatusIs;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class EvictionTest : public CoreFixture {
+ protected:
+  // Publishes one more chain at `now_ms`.
+  std::vector<uint32_t> At(uint64_t now_ms, TestSession& session,
+                           uint32_t handle, const std::vector<BlockKey>& keys,
+                           BlockKey parent = {}) {
+    session.now_ms = now_ms;
+    return Publish(session, handle, keys, parent);
+  }
+};
+
+TEST_F(EvictionTest, TailsOfAPrefixGoBeforeItsHead) {
+  Make(4);
+  auto session = Session(0);
+  Publish(*session, 1, {Key(1), Key(2), Key(3), Key(4)});
+
+  EXPECT_EQ(core_->Evict("", 1, 10).evicted, 1u);
+  EXPECT_FALSE(Ready(Key(4)));
+  EXPECT_EQ(core_->Evict("", 2, 10).evicted, 2u);
+
+  EXPECT_TRUE(Ready(Key(1)));
+  EXPECT_FALSE(Ready(Key(2)));
+}
+
+TEST_F(EvictionTest, TheColdestTailGoesFirst) {
+  Make(4);
+  auto session = Session(0);
+  At(10, *session, 1, {Key(1)});
+  At(20, *session, 2, {Key(2)});
+  At(30, *session, 3, {Key(3)});
+
+  // A touch makes the oldest the warmest.
+  session->Touch(protocol::PackResidence(Find(Key(1))));
+  core_->Tick(40);
+  core_->Evict("", 1, 50);
+
+  EXPECT_TRUE(Ready(Key(1)));
+  EXPECT_FALSE(Ready(Key(2)));
+  EXPECT_TRUE(Ready(Key(3)));
+}
+
+TEST_F(EvictionTest, APrefixInheritsTheUseOfWhatContinuedIt) {
+  Make(4);
+  auto session = Session(0);
+  At(10, *session, 1, {Key(1), Key(2)});
+  At(20, *session, 2, {Key(3)});
+  session->Touch(protocol::PackResidence(Find(Key(2))));
+  core_->Tick(30);
+
+  core_->Evict("", 1, 40);
+  EXPECT_FALSE(Ready(Key(3)));
+  core_->Evict("", 1, 40);
+
+  EXPECT_FALSE(Ready(Key(2)));
+  EXPECT_TRUE(Ready(Key(1)));  // used at 30 through Key(2)
+}
+
+TEST_F(EvictionTest, PublishingIntoFullMemoryEvicts) {
+  Make(4);
+  auto session = Session(0);
+  At(10, *session, 1, {Key(1)});
+  At(20, *session, 2, {Key(2)});
+  At(30, *session, 3, {Key(3)});
+  At(40, *session, 4, {Key(4)});
+
+  At(50, *session, 5, {Key(5)});
+
+  EXPECT_TRUE(Ready(Key(5)));
+  EXPECT_FALSE(Ready(Key(1)));
+  EXPECT_EQ(core_->counters().evicted_blocks, 1u);
+}
+
+TEST_F(EvictionTest, PinnedBlocksStayAndAreRestoredUnderTheSameGeneration) {
+  Make(4);
+  auto session = Session(0);
+  const uint32_t block = Publish(*session, 1, {Key(1)})[0];
+  const protocol::Residence before = Find(Key(1));
+  session->Pin(block);
+
+  const EvictCounts counts = core_->Evict("", 8, 10);
+
+  EXPECT_EQ(counts.evicted, 0u);
+  EXPECT_EQ(counts.pinned, 1u);
+  EXPECT_EQ(Find(Key(1)), before);
+}
+
+TEST_F(EvictionTest, PinsOfADeadSessionCountNoMore) {
+  Make(4);
+  auto publisher = Session(0);
+  auto reader = Session(1);
+  const uint32_t block = Publish(*publisher, 1, {Key(1)})[0];
+  reader->Pin(block);
+  EXPECT_EQ(core_->Evict("", 8, 10).evicted, 0u);
+
+  core_->RemoveSession(1, 10);
+
+  EXPECT_EQ(core_->Evict("", 8, 10).evicted, 1u);
+}
+
+TEST_F(EvictionTest, TheNextUseOfABlockHasTheNextGeneration) {
+  Make(1);
+  auto session = Session(0);
+  Publish(*session, 1, {Key(1)});
+  const protocol::Residence first = Find(Key(1));
+
+  Publish(*session, 2, {Key(2)});
+
+  const protocol::Residence second = Find(Key(2));
+  EXPECT_EQ(second.block, first.block);
+  EXPECT_EQ(second.generation, first.generation + 1);
+}
+
+TEST_F(EvictionTest, AMiddleBlockCanBeEvictedByItsKey) {
+  Make(4);
+  auto session = Session(0);
+  Publish(*session, 1, {Key(1), Key(2), Key(3)});
+  bool more = false;
+  std::string hex;
+  for (const BlockDescription& block : core_->Describe("", 10, &more)) {
+    if (block.key == Key(2)) {
+      EXPECT_EQ(block.parent, Key(1));
+      EXPECT_EQ(block.children, 1u);
+      for (int i = 0; i < 8; ++i) {
+        const auto byte = static_cast<unsigned>(block.key.lo >> (8 * i) & 255);
+        char digits[3];
+        std::snprintf(digits, sizeof(digits), "%02x", byte);
+        hex += digits;
+      }
+    }
+  }
+  ASSERT_EQ(hex.size(), 16u);
+
+  EXPECT_EQ(core_->Evict(hex, 10, 10).evicted, 1u);
+
+  EXPECT_TRUE(Ready(Key(1)));
+  EXPECT_FALSE(Ready(Key(2)));
+  EXPECT_TRUE(Ready(Key(3)));
+  // The orphan and the head can both go now.
+  EXPECT_EQ(core_->Evict("", 10, 10).evicted, 2u);
+}
+
+TEST_F(EvictionTest, ClearLeavesPinnedBytesToTheirReaders) {
+  Make(4);
+  auto session = Session(0);
+  const uint32_t block = Publish(*session, 1, {Key(1), Key(2)})[0];
+  session->Pin(block);
+  const uint64_t epoch = core_->content_epoch();
+
+  EXPECT_EQ(core_->Clear(10), 2u);
+
+  EXPECT_EQ(core_->content_epoch(), epoch + 1);
+  EXPECT_FALSE(Ready(Key(1)));
+  EXPECT_EQ(core_->counts(0).quarantined, 1u);
+  session->Unpin(block);
+  core_->Tick(20);
+  EXPECT_EQ(core_->counts(0).free, 4u);
+}
+
+TEST_F(EvictionTest, ATicketHoldsItsBlocksUntilItsConsumersAreDone) {
+  Make(4);
+  auto session = Session(0);
+  Publish(*session, 1, {Key(1), Key(2)});
+  const std::vector<BlockKey> keys = {Key(1), Key(2)};
+  auto lease = core_->HoldLease(0, keys, 2, 1000);
+  ASSERT_THAT(lease, IsOk());
+
+  EXPECT_EQ(core_->Evict("", 8, 10).evicted, 0u);
+  ASSERT_THAT(core_->ReleaseLease(*lease), IsOk());
+  EXPECT_EQ(core_->Evict("", 8, 10).evicted, 0u);
+  ASSERT_THAT(core_->ReleaseLease(*lease), IsOk());
+
+  EXPECT_EQ(core_->Evict("", 8, 10).evicted, 2u);
+  EXPECT_THAT(core_->ReleaseLease(*lease),
+              StatusIs(absl::StatusCode::kNotFound));
+}
+
+TEST_F(EvictionTest, ATicketEndsAtItsDeadlineWithoutItsConsumers) {
+  Make(4);
+  auto session = Session(0);
+  Publish(*session, 1, {Key(1)});
+  const std::vector<BlockKey> keys = {Key(1)};
+  auto lease = core_->HoldLease(0, keys, 1, 1000);
+  ASSERT_THAT(lease, IsOk());
+
+  core_->Tick(999);
+  EXPECT_NE(core_->FindLease(*lease), nullptr);
+  core_->Tick(1000);
+
+  EXPECT_EQ(core_->FindLease(*lease), nullptr);
+  EXPECT_EQ(core_->Evict("", 8, 1001).evicted, 1u);
+}
+
+TEST_F(EvictionTest, ATicketNamesTheBlockThatIsMissing) {
+  Make(4);
+  auto session = Session(0);
+  Publish(*session, 1, {Key(1)});
+  const std::vector<BlockKey> keys = {Key(1), Key(2)};
+
+  EXPECT_THAT(core_->HoldLease(0, keys, 1, 1000),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("block 1")));
+  EXPECT_EQ(core_->Evict("", 8, 10).evicted, 1u);
+}
+
+TEST_F(EvictionTest, OverheadStaysUnder128BytesABlock) {
+  Make(100000);
+  EXPECT_LE(core_->overhead_bytes_per_block(), 128u);
+}
+
+}  // namespace
+}  // namespace kvferry::core
