@@ -214,8 +214,8 @@ int main(int argc, char** argv) {
   auto* shared = new (::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE,
                              MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Shared{};
   kvferry::test::DaemonProcess::Options options;
-  // A bit more than half of what the chains need: (200 + 400 / 8 x ...) blocks
-  // of 8 KiB do not all fit, so publishing always evicts.
+  // The chains need 50 x 24 shared and 400 x 24 own blocks of 8 KiB: 84 MiB.
+  // Half of that, so that publishing always evicts.
   options.pool_size = "48MiB";
   auto daemon = kvferry::test::DaemonProcess::Start(options);
   if (!daemon.ok()) {
