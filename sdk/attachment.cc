@@ -1,0 +1,103 @@
+#include "sdk/attachment.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/status.h"
+#include "protocol/spec.h"
+
+namespace kvferry::sdk {
+namespace {
+
+std::span<const protocol::GroupRecord> GroupsOf(
+    const protocol::IndexHeader& index) {
+  return {index.groups, index.group_count};
+}
+
+NamespaceInfo InfoOf(const protocol::wire::AttachedT& attached) {
+  NamespaceInfo info;
+  if (attached.spec != nullptr) info.spec = protocol::FromWire(*attached.spec);
+  std::memcpy(info.salt.data(), attached.salt.data(),
+              std::min(info.salt.size(), attached.salt.size()));
+  info.epoch = attached.epoch;
+  info.namespace_id = attached.namespace_id;
+  info.session = attached.session;
+  info.block_capacity = attached.block_capacity;
+  info.quota_bytes = attached.quota_bytes;
+  return info;
+}
+
+}  // namespace
+
+Attachment::Attachment(const SessionMemory& memory, const Options& options,
+                       int doorbell_fd)
+    : memory_(memory),
+      index_(memory.index),
+      pins_(memory.pins, memory.index->block_capacity),
+      touches_(memory.client, memory.touches, memory.index),
+      segments_(GroupsOf(*memory.index)),
+      channel_(memory, {.spin = options.spin,
+                        .doorbell_fd = doorbell_fd,
+                        .service_fd = options.service_fd}) {}
+
+Attachment::Attachment(const SessionMemory& memory, const Options& options)
+    : Attachment(memory, options, /*doorbell_fd=*/-1) {}
+
+Attachment::Attachment(SessionFiles files,
+                       std::unique_ptr<Connection> connection,
+                       const Options& options)
+    : Attachment(files.memory(), options, files.doorbell.get()) {
+  files_ = std::move(files);
+  connection_ = std::move(connection);
+}
+
+Attachment::~Attachment() {
+  // Said, not left to the closing of the descriptor: a forked child may hold a
+  // copy of it, and the lock would outlast this process's use of the session.
+  struct flock lock {};
+  lock.l_type = F_UNLCK;
+  lock.l_whence = SEEK_SET;
+  lock.l_len = 1;
+  if (files_.lock.valid()) {
+    (void)::fcntl(files_.lock.get(), F_OFD_SETLK, &lock);
+  }
+}
+
+absl::StatusOr<std::shared_ptr<Attachment>> Attachment::Create(
+    std::unique_ptr<Connection> connection,
+    const protocol::wire::AttachedT& attached, std::vector<UniqueFd> fds,
+    const Options& options, absl::Time deadline) {
+  KVFERRY_ASSIGN_OR_RETURN(
+      SessionFiles files, OpenSessionFiles(attached, std::move(fds), deadline));
+  std::shared_ptr<Attachment> attachment(
+      new Attachment(std::move(files), std::move(connection), options));
+  attachment->info_ = InfoOf(attached);
+  const size_t groups = attachment->info_.spec.groups.size();
+  if (groups != attachment->segments_.group_count()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("attached: ", groups, " groups in the specification, ",
+                     attachment->segments_.group_count(), " in the index"));
+  }
+  attachment->Drain();
+  return attachment;
+}
+
+void Attachment::Drain() {
+  if (connection_ == nullptr) return;
+  MutexLock lock(&drain_mutex_);
+  connection_->Drain();
+  for (Connection::Segment& segment : connection_->TakeSegments()) {
+    absl::Status status = segments_.Add(segment.added, std::move(segment.fd));
+    if (!status.ok()) segment_status_ = std::move(status);
+  }
+}
+
+absl::Status Attachment::segment_status() {
+  MutexLock lock(&drain_mutex_);
+  return segment_status_;
+}
+
+}  // namespace kvferry::sdk

@@ -1,0 +1,108 @@
+#ifndef KVFERRY_SDK_ATTACHMENT_H_
+#define KVFERRY_SDK_ATTACHMENT_H_
+
+#include <atomic>
+#include <memory>
+#include <optional>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/fork_guard.h"
+#include "base/mutex.h"
+#include "kvferry/client.h"
+#include "sdk/connection.h"
+#include "sdk/index_view.h"
+#include "sdk/pin_table.h"
+#include "sdk/publish_channel.h"
+#include "sdk/segment_table.h"
+#include "sdk/session_files.h"
+#include "sdk/touch_log.h"
+
+namespace kvferry::sdk {
+
+// One session under one epoch of the daemon: its connection, every mapping of
+// it, and what works on them. A Client that attaches again makes a new one.
+//
+// Life cycle  1. Create   2. current in its ClientImpl   3. disconnected: its
+//             frozen index still serves Match   4. retired: replaced by another
+//             5. destroyed when no hazard names it, none of its pins stands and
+//             no publication holds it (ClientImpl::Reclaim)
+// Threads     any number
+class Attachment {
+ public:
+  struct Options {
+    absl::Duration spin = absl::Microseconds(20);
+    int service_fd = -1;  // see PublishChannel::Options
+  };
+
+  // Takes up what the daemon answered to Attach.
+  // Errors  as OpenSessionFiles
+  static absl::StatusOr<std::shared_ptr<Attachment>> Create(
+      std::unique_ptr<Connection> connection,
+      const protocol::wire::AttachedT& attached, std::vector<UniqueFd> fds,
+      const Options& options, absl::Time deadline);
+
+  // Over memory that somebody else keeps, without a connection.
+  Attachment(const SessionMemory& memory, const Options& options);
+
+  ~Attachment();
+  Attachment(const Attachment&) = delete;
+  Attachment& operator=(const Attachment&) = delete;
+
+  const IndexView& index() const { return index_; }
+  const PinTable& pins() const { return pins_; }
+  const TouchLog& touches() const { return touches_; }
+  SegmentTable& segments() { return segments_; }
+  const SegmentTable& segments() const { return segments_; }
+  PublishChannel& channel() { return channel_; }
+  // nullptr when there is none (tests).
+  Connection* connection() const { return connection_.get(); }
+
+  bool forked() const { return fork_guard_.forked(); }
+  // Whether the daemon voided this session's pins and grants.
+  bool revoked() const {
+    return memory_.daemon->revoked.load(std::memory_order_acquire) != 0;
+  }
+  const NamespaceInfo& info() const { return info_; }
+
+  // Takes in what the daemon has sent by now: maps new segments, notes pokes.
+  // Does not block. A segment that cannot be mapped is left out (its blocks
+  // are misses) and named by segment_status().
+  void Drain();
+  absl::Status segment_status();
+
+  // Asks the daemon at most once for the segment of a block that has none
+  // here. Returns whether it has now.
+  bool MapSegmentOf(uint32_t group, uint32_t block) {
+    if (segments_.IsMapped(group, block)) return true;
+    Drain();
+    return segments_.IsMapped(group, block);
+  }
+
+ private:
+  Attachment(SessionFiles files, std::unique_ptr<Connection> connection,
+             const Options& options);
+  Attachment(const SessionMemory& memory, const Options& options,
+             int doorbell_fd);
+
+  // What a match reads comes first, together.
+  SessionMemory memory_;
+  IndexView index_;
+  PinTable pins_;
+  TouchLog touches_;
+  SegmentTable segments_;
+  const ForkGuard fork_guard_;
+
+  PublishChannel channel_;
+  NamespaceInfo info_;
+  SessionFiles files_;
+  std::unique_ptr<Connection> connection_;
+  // Held while a segment is on its way from the socket into the table, so that
+  // whoever finds the socket empty finds the table complete.
+  Mutex drain_mutex_;
+  absl::Status segment_status_ ABSL_GUARDED_BY(drain_mutex_);
+};
+
+}  // namespace kvferry::sdk
+
+#endif  // KVFERRY_SDK_ATTACHMENT_H_

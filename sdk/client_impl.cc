@@ -1,0 +1,252 @@
+#include "sdk/client_impl.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/status.h"
+#include "protocol/spec.h"
+#include "sdk/hazard.h"
+
+namespace kvferry::sdk {
+namespace {
+
+constexpr absl::Duration kBackoffMin = absl::Milliseconds(10);
+constexpr absl::Duration kBackoffMax = absl::Seconds(1);
+constexpr absl::Duration kReattachTimeout = absl::Seconds(5);
+// How often something that nobody announces is looked at again: retired
+// attachments, submissions that found no room.
+constexpr absl::Duration kServiceInterval = absl::Milliseconds(100);
+
+// What `kvferryctl sessions` shows when the caller gave no name.
+std::string ProgramName() { return program_invocation_short_name; }
+
+}  // namespace
+
+absl::Status ForkedError() {
+  return absl::FailedPreconditionError(
+      "this Client belongs to the parent process: attach anew after fork");
+}
+
+ClientImpl::ClientImpl(const AttachOptions& options) : options_(options) {
+  if (options_.socket_path.empty()) {
+    options_.socket_path = DefaultSocketPath();
+  }
+  if (options_.client_name.empty()) options_.client_name = ProgramName();
+}
+
+absl::StatusOr<std::unique_ptr<ClientImpl>> ClientImpl::Attach(
+    const AttachOptions& options) {
+  if (options.accept_existing) {
+    if (options.spec.name.empty()) {
+      return absl::InvalidArgumentError("attach: the namespace has no name");
+    }
+  } else {
+    KVFERRY_RETURN_IF_ERROR(protocol::ValidateSpec(options.spec));
+  }
+  const absl::Time deadline = absl::Now() + options.timeout;
+  std::unique_ptr<ClientImpl> client(new ClientImpl(options));
+  client->wake_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!client->wake_.valid()) return ErrnoStatus(errno, "attach: eventfd");
+  client->can_reclaim_ = Hazards::Enable();
+
+  KVFERRY_ASSIGN_OR_RETURN(std::shared_ptr<Attachment> attachment,
+                           client->AttachOnce(deadline));
+  if (options.wait_for_memory) {
+    KVFERRY_RETURN_IF_ERROR(client->WaitForMemory(attachment.get(), deadline));
+  }
+  // Later attachments must find the namespace as it is now: the caller has
+  // computed with its geometry.
+  client->options_.spec = attachment->info().spec;
+  client->options_.accept_existing = false;
+  client->options_.create = options.create && !options.accept_existing;
+  client->Install(std::move(attachment));
+
+  // Signals are the application's threads' business.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  client->background_ = std::thread([self = client.get()] { self->Run(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return client;
+}
+
+ClientImpl::~ClientImpl() {
+  stopping_.store(true, std::memory_order_release);
+  if (background_.joinable()) {
+    const uint64_t one = 1;
+    (void)!::write(wake_.get(), &one, sizeof(one));
+    background_.join();
+  }
+  MutexLock lock(&mutex_);
+  if (owner_ == nullptr) return;
+  owner_->connection()->Close();
+  owner_->channel().MakeVoid();
+  // An orderly end says that nothing here is read or written any more. A
+  // Publication that is still there keeps the attachment, and by its lock the
+  // session: its blocks are safe until it goes.
+  if (owner_.use_count() == 1 && owner_->pins().AllZero()) {
+    owner_->connection()->SendOneWay(
+        protocol::MakeMessage(0, protocol::wire::DetachT{}));
+  }
+}
+
+std::shared_ptr<Attachment> ClientImpl::attachment() const {
+  MutexLock lock(&mutex_);
+  return owner_;
+}
+
+uint32_t ClientImpl::retired_count() const {
+  MutexLock lock(&mutex_);
+  return static_cast<uint32_t>(retired_.size());
+}
+
+absl::StatusOr<std::shared_ptr<Attachment>> ClientImpl::AttachOnce(
+    absl::Time deadline) const {
+  KVFERRY_ASSIGN_OR_RETURN(std::unique_ptr<Connection> connection,
+                           Connection::Connect(options_.socket_path, deadline));
+  protocol::wire::AttachT request;
+  request.protocol_version = protocol::kProtocolVersion;
+  request.layout_version = protocol::kLayoutVersion;
+  request.spec = std::make_unique<protocol::wire::NamespaceSpecT>();
+  request.accept_existing = options_.accept_existing;
+  request.create = options_.create;
+  request.access = options_.publish ? protocol::wire::Access::Publish
+                                    : protocol::wire::Access::Read;
+  request.client_name = options_.client_name;
+  if (options_.accept_existing) {
+    request.spec->name = options_.spec.name;
+  } else {
+    *request.spec = protocol::ToWire(options_.spec);
+    const protocol::Fingerprint fingerprint =
+        protocol::FingerprintOf(options_.spec);
+    for (std::byte byte : fingerprint) {
+      request.fingerprint.push_back(static_cast<uint8_t>(byte));
+    }
+  }
+  KVFERRY_ASSIGN_OR_RETURN(Connection::Reply reply,
+                           connection->Call(std::move(request), deadline));
+  KVFERRY_ASSIGN_OR_RETURN(std::unique_ptr<protocol::wire::AttachedT> attached,
+                           Connection::TakeBody<protocol::wire::AttachedT>(
+                               std::move(reply.message)));
+  return Attachment::Create(
+      std::move(connection), *attached, std::move(reply.fds),
+      {.spin = options_.spin, .service_fd = wake_.get()}, deadline);
+}
+
+absl::Status ClientImpl::WaitForMemory(Attachment* attachment,
+                                       absl::Time deadline) const {
+  for (;;) {
+    attachment->Drain();
+    KVFERRY_RETURN_IF_ERROR(attachment->segment_status());
+    const SegmentTable& segments = attachment->segments();
+    uint32_t group = 0;
+    while (group < segments.group_count() && segments.HasAny(group)) ++group;
+    if (group == segments.group_count()) return absl::OkStatus();
+    if (attachment->connection()->closed()) {
+      return absl::UnavailableError(
+          "attach: the daemon went away before it gave memory");
+    }
+    const absl::Duration left = deadline - absl::Now();
+    if (left <= absl::ZeroDuration()) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("attach: group ", group, " has no memory after ",
+                       absl::FormatDuration(options_.timeout)));
+    }
+    pollfd entry{attachment->connection()->fd(), POLLIN, 0};
+    (void)::poll(&entry, 1,
+                 static_cast<int>(absl::ToInt64Milliseconds(
+                     std::min(left, kServiceInterval))) +
+                     1);
+  }
+}
+
+void ClientImpl::Install(std::shared_ptr<Attachment> attachment) {
+  attachment->connection()->HandOver();
+  MutexLock lock(&mutex_);
+  current_.store(attachment.get(), std::memory_order_release);
+  if (owner_ != nullptr) retired_.push_back(std::move(owner_));
+  owner_ = std::move(attachment);
+  connected_.store(true, std::memory_order_release);
+}
+
+// --- background thread ---------------------------------------------------
+
+void ClientImpl::Run() {
+  absl::Duration backoff = kBackoffMin;
+  while (!stopping()) {
+    if (connected()) {
+      Serve(attachment().get());
+      backoff = kBackoffMin;
+    } else if (options_.reattach) {
+      Reattach(&backoff);
+    } else {
+      Poll(-1,
+           retired_count() > 0 ? kServiceInterval : absl::InfiniteDuration());
+    }
+    Reclaim();
+  }
+}
+
+void ClientImpl::Serve(Attachment* attachment) {
+  PublishChannel& channel = attachment->channel();
+  const bool again = channel.NeedsService() || retired_count() > 0;
+  Poll(attachment->connection()->fd(),
+       again ? kServiceInterval : absl::InfiniteDuration());
+  attachment->Drain();
+  if (attachment->connection()->TakePoke() || channel.NeedsService()) {
+    channel.Service();
+  }
+  if (!attachment->connection()->closed()) return;
+  connected_.store(false, std::memory_order_release);
+  channel.MakeVoid();
+}
+
+void ClientImpl::Reattach(absl::Duration* backoff) {
+  absl::StatusOr<std::shared_ptr<Attachment>> attachment =
+      AttachOnce(absl::Now() + kReattachTimeout);
+  if (attachment.ok()) {
+    Install(*std::move(attachment));
+    return;
+  }
+  Poll(-1, *backoff);
+  *backoff = std::min(*backoff * 2, kBackoffMax);
+}
+
+void ClientImpl::Poll(int socket, absl::Duration timeout) {
+  pollfd entries[2] = {{wake_.get(), POLLIN, 0}, {socket, POLLIN, 0}};
+  const int timeout_ms =
+      timeout == absl::InfiniteDuration()
+          ? -1
+          : static_cast<int>(absl::ToInt64Milliseconds(timeout)) + 1;
+  if (::poll(entries, 2, timeout_ms) <= 0) return;
+  uint64_t count;
+  if (entries[0].revents != 0)
+    (void)!::read(wake_.get(), &count, sizeof(count));
+}
+
+void ClientImpl::Reclaim() {
+  // Taken out under the lock, unmapped after it.
+  std::vector<std::shared_ptr<Attachment>> gone;
+  MutexLock lock(&mutex_);
+  if (retired_.empty() || !can_reclaim_ || !Hazards::Barrier()) return;
+  std::erase_if(retired_, [&gone](std::shared_ptr<Attachment>& attachment) {
+    if (attachment.use_count() > 1 || Hazards::Names(attachment.get()) ||
+        !attachment->pins().AllZero()) {
+      return false;
+    }
+    gone.push_back(std::move(attachment));
+    return true;
+  });
+}
+
+}  // namespace kvferry::sdk

@@ -1,0 +1,176 @@
+#ifndef KVFERRY_SDK_INDEX_VIEW_H_
+#define KVFERRY_SDK_INDEX_VIEW_H_
+
+#include <cstdint>
+
+#include "kvferry/key.h"
+#include "protocol/shm_layout.h"
+
+namespace kvferry::sdk {
+
+// Where the index keeps a key, and the residence word that was read there. The
+// word's state is recorded as kReady also when it was kRetiring: it is what
+// the slot has to say again under the pin (see IndexView::Recheck).
+struct IndexHit {
+  uint64_t word = 0;  // 0: the key is not there, or not ready
+  uint64_t slot = 0;  // bucket * kSlotsPerBucket + slot
+
+  bool found() const { return word != 0; }
+  uint32_t block() const { return protocol::UnpackResidence(word).block; }
+};
+
+// The namespace's index as its readers see it: two buckets a key, each kept by
+// column, so that most of a search is one cache line a bucket.
+//
+// Only Recheck under a pin makes a hit certain. Find reads the three words of
+// a slot one after the other while the daemon may be changing them; whatever
+// it mixes up, Recheck finds out (INV-PIN-1).
+//
+// Cost     no system call, no store
+// Threads  any number
+class IndexView {
+ public:
+  enum class Verdict { kValid, kRetiring, kGone };
+
+  IndexView() = default;
+  explicit IndexView(const protocol::IndexHeader* header)
+      : buckets_(reinterpret_cast<const protocol::Bucket*>(
+            reinterpret_cast<const std::byte*>(header) +
+            protocol::kHeaderBytes)),
+        bucket_count_(header->bucket_count) {}
+
+  // Fetches the lines that ScanTags reads first.
+  void PrefetchTags(const BlockKey& key) const {
+    const protocol::BucketPair pair = BucketsOf(key);
+    __builtin_prefetch(buckets_[pair.first].key_lo);
+    __builtin_prefetch(buckets_[pair.second].key_lo);
+  }
+
+  // Fetches every line that Find can read: for a lone key, whose misses have
+  // nothing else to hide behind.
+  void PrefetchAll(const BlockKey& key) const {
+    const protocol::BucketPair pair = BucketsOf(key);
+    for (const uint32_t index : {pair.first, pair.second}) {
+      const protocol::Bucket& bucket = buckets_[index];
+      __builtin_prefetch(bucket.key_lo);
+      __builtin_prefetch(bucket.key_hi);
+      __builtin_prefetch(bucket.host);
+    }
+  }
+
+  // The first slot whose lower key word is that of `key`, and fetches its
+  // other two lines. kNoSlot when there is none: the key is not here.
+  uint64_t ScanTags(const BlockKey& key) const {
+    const protocol::BucketPair pair = BucketsOf(key);
+    for (const uint32_t index : {pair.first, pair.second}) {
+      const uint32_t mask = TagMask(buckets_[index], key.lo);
+      if (mask == 0) continue;
+      const uint32_t slot = static_cast<uint32_t>(__builtin_ctz(mask));
+      __builtin_prefetch(&buckets_[index].key_hi[slot]);
+      __builtin_prefetch(&buckets_[index].host[slot]);
+      return uint64_t{index} * protocol::kSlotsPerBucket + slot;
+    }
+    return kNoSlot;
+  }
+
+  // Looks `key` up at the slot that ScanTags gave for it.
+  IndexHit FindAt(const BlockKey& key, uint64_t slot) const {
+    if (slot == kNoSlot) return {};
+    const IndexHit hit = ReadSlot(key, slot);
+    // Two keys with one lower word, or a slot that was refilled since: rare
+    // enough to begin anew.
+    return hit.found() ? hit : Find(key);
+  }
+
+  IndexHit Find(const BlockKey& key) const {
+    const protocol::BucketPair pair = BucketsOf(key);
+    for (const uint32_t index : {pair.first, pair.second}) {
+      uint32_t mask = TagMask(buckets_[index], key.lo);
+      for (; mask != 0; mask &= mask - 1) {
+        const uint32_t slot = static_cast<uint32_t>(__builtin_ctz(mask));
+        const IndexHit hit =
+            ReadSlot(key, uint64_t{index} * protocol::kSlotsPerBucket + slot);
+        if (hit.found()) return hit;
+      }
+    }
+    return {};
+  }
+
+  // Whether the slot still says what `hit` recorded, with the full key.
+  // REQUIRES  hit.block() was pinned, then PinFence() called
+  Verdict Recheck(const BlockKey& key, const IndexHit& hit) const {
+    const protocol::Bucket& bucket =
+        buckets_[hit.slot / protocol::kSlotsPerBucket];
+    const uint32_t slot =
+        static_cast<uint32_t>(hit.slot % protocol::kSlotsPerBucket);
+    const uint64_t word = bucket.host[slot].load(std::memory_order_acquire);
+    if (word != hit.word && AsReady(word) != hit.word) return Verdict::kGone;
+    if (bucket.key_lo[slot].load(std::memory_order_acquire) != key.lo ||
+        bucket.key_hi[slot].load(std::memory_order_acquire) != key.hi) {
+      return Verdict::kGone;
+    }
+    // The residence once more: a slot that `clear` emptied may have taken
+    // another block since, then this key again under a generation that wrapped
+    // round (mutant "residence before key" of tests/model).
+    if (bucket.host[slot].load(std::memory_order_relaxed) != word) {
+      return Verdict::kRetiring;
+    }
+    return word == hit.word ? Verdict::kValid : Verdict::kRetiring;
+  }
+
+  // Whether `key` is ready now, for a caller that will not read it.
+  bool IsReady(const BlockKey& key) const {
+    const IndexHit hit = Find(key);
+    return hit.found() && Recheck(key, hit) == Verdict::kValid;
+  }
+
+  static constexpr uint64_t kNoSlot = ~uint64_t{0};
+
+ private:
+  static constexpr uint64_t kStateMask = 7;
+
+  protocol::BucketPair BucketsOf(const BlockKey& key) const {
+    return protocol::BucketsOf(key.lo, key.hi, bucket_count_);
+  }
+
+  // Bit s: slot s has this lower key word.
+  static uint32_t TagMask(const protocol::Bucket& bucket, uint64_t key_lo) {
+    uint32_t mask = 0;
+    for (uint32_t slot = 0; slot < protocol::kSlotsPerBucket; ++slot) {
+      mask |= static_cast<uint32_t>(
+                  bucket.key_lo[slot].load(std::memory_order_relaxed) == key_lo)
+              << slot;
+    }
+    return mask;
+  }
+
+  // The word as it reads while the block is ready; 0 when it is neither that
+  // nor retiring. A retiring block whose pin is seen becomes ready again, so
+  // it is worth trying.
+  static uint64_t AsReady(uint64_t word) {
+    static_assert(static_cast<int>(protocol::ResidenceState::kReady) == 2);
+    static_assert(static_cast<int>(protocol::ResidenceState::kRetiring) == 3);
+    return (word & 6) == 2 && (word & kStateMask) < 4 ? word & ~uint64_t{1} : 0;
+  }
+
+  IndexHit ReadSlot(const BlockKey& key, uint64_t location) const {
+    const protocol::Bucket& bucket =
+        buckets_[location / protocol::kSlotsPerBucket];
+    const uint32_t slot =
+        static_cast<uint32_t>(location % protocol::kSlotsPerBucket);
+    const uint64_t word =
+        AsReady(bucket.host[slot].load(std::memory_order_acquire));
+    if (bucket.key_hi[slot].load(std::memory_order_relaxed) != key.hi ||
+        bucket.key_lo[slot].load(std::memory_order_relaxed) != key.lo) {
+      return {};
+    }
+    return {word, location};
+  }
+
+  const protocol::Bucket* buckets_ = nullptr;
+  uint32_t bucket_count_ = 0;
+};
+
+}  // namespace kvferry::sdk
+
+#endif  // KVFERRY_SDK_INDEX_VIEW_H_

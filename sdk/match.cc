@@ -1,0 +1,277 @@
+// The hot path, whole: Client::Match down to the pin cells, so that the
+// compiler sees all of it at once.
+
+#include "kvferry/match.h"
+
+#include <atomic>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kvferry/client.h"
+#include "protocol/pin_fence.h"
+#include "sdk/client_impl.h"
+#include "sdk/hazard.h"
+#include "sdk/matcher.h"
+
+namespace kvferry {
+
+using protocol::kKeysPerCallMax;
+
+// --- PinnedPrefix --------------------------------------------------------
+
+PinnedPrefix::PinnedPrefix(PinnedPrefix&& other) noexcept
+    : attachment_(std::exchange(other.attachment_, nullptr)),
+      tokens_(std::exchange(other.tokens_, 0)),
+      ranges_(std::move(other.ranges_)),
+      blocks_(std::move(other.blocks_)),
+      scratch_(std::move(other.scratch_)) {
+  other.ranges_.clear();
+  other.blocks_.clear();
+  other.scratch_.clear();
+}
+
+PinnedPrefix& PinnedPrefix::operator=(PinnedPrefix&& other) noexcept {
+  if (this == &other) return *this;
+  Release();
+  attachment_ = std::exchange(other.attachment_, nullptr);
+  tokens_ = std::exchange(other.tokens_, 0);
+  ranges_ = std::exchange(other.ranges_, {});
+  blocks_ = std::exchange(other.blocks_, {});
+  scratch_ = std::exchange(other.scratch_, {});
+  return *this;
+}
+
+const PinnedPrefix::Range* PinnedPrefix::Find(uint32_t group) const {
+  for (const Range& range : ranges_) {
+    if (range.group == group) return &range;
+  }
+  return nullptr;
+}
+
+uint32_t PinnedPrefix::first_block(uint32_t group) const {
+  const Range* range = Find(group);
+  return range == nullptr ? 0 : range->first;
+}
+
+uint32_t PinnedPrefix::block_count(uint32_t group) const {
+  const Range* range = Find(group);
+  return range == nullptr ? 0 : range->count;
+}
+
+std::span<const std::byte> PinnedPrefix::page(uint32_t position, uint32_t slice,
+                                              uint32_t group) const {
+  const Range* range = Find(group);
+  // Not told apart from a correct call by the type, so checked: a wrong
+  // position would read somebody else's prompt.
+  if (range == nullptr || position - range->first >= range->count ||
+      attachment_->forked()) {
+    return {};
+  }
+  const protocol::GroupRecord& record = attachment_->segments().group(group);
+  if (slice >= record.slice_count) return {};
+  const std::byte* block = attachment_->segments().Address(
+      group, blocks_[range->offset + (position - range->first)]);
+  return {block + slice * record.page_bytes, record.page_bytes};
+}
+
+absl::Status PinnedPrefix::Check() const {
+  if (attachment_ == nullptr || attachment_->forked() ||
+      !attachment_->revoked()) [[likely]] {
+    return absl::OkStatus();
+  }
+  return absl::AbortedError(
+      "the daemon revoked this session's pins: discard what was read");
+}
+
+void PinnedPrefix::Release() {
+  sdk::Attachment* const attachment = std::exchange(attachment_, nullptr);
+  tokens_ = 0;
+  if (attachment == nullptr) {
+    ranges_.clear();
+    return;
+  }
+  // In a forked child the cells are not mapped, and the pins are the parent's.
+  if (!attachment->forked()) [[likely]] {
+    // A copy: the last Lower is the last access to the attachment.
+    const sdk::PinTable pins = attachment->pins();
+    for (const Range& range : ranges_) {
+      for (uint32_t i = 0; i < range.count; ++i) {
+        pins.Lower(blocks_[range.offset + i]);
+      }
+    }
+  }
+  ranges_.clear();
+}
+
+namespace sdk {
+namespace {
+
+[[gnu::cold, gnu::noinline]] absl::Status TooManyPins(uint32_t block) {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("match: block ", block, " has ", protocol::kPinsPerBlockMax,
+                   " pins of this session, the limit; release some"));
+}
+
+[[gnu::cold, gnu::noinline]] absl::Status WrongKeyCount(size_t count) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("match: ", count, " keys, must be 1 to ", kKeysPerCallMax));
+}
+
+[[gnu::cold, gnu::noinline]] absl::Status CheckGroups(
+    const Attachment& attachment, std::span<const GroupKeys> groups) {
+  if (groups.empty()) {
+    return absl::InvalidArgumentError("match: no groups named");
+  }
+  const uint32_t group_count = attachment.segments().group_count();
+  uint64_t named = 0;
+  size_t keys = 0;
+  for (const GroupKeys& group : groups) {
+    if (group.group >= group_count) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "match: group ", group.group, ", the namespace has ", group_count));
+    }
+    if ((named >> group.group & 1) != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("match: group ", group.group, " is named twice"));
+    }
+    named |= uint64_t{1} << group.group;
+    if (group.keys.empty()) return WrongKeyCount(0);
+    keys += group.keys.size();
+  }
+  if (keys > kKeysPerCallMax) return WrongKeyCount(keys);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+// --- Matcher -------------------------------------------------------------
+
+inline uint32_t Matcher::FindRun(const Attachment& attachment,
+                                 std::span<const BlockKey> keys,
+                                 uint64_t* words, uint64_t* slots) {
+  const IndexView& index = attachment.index();
+  const auto count = static_cast<uint32_t>(keys.size());
+  if (count == 1) {
+    index.PrefetchAll(keys[0]);
+    const IndexHit hit = index.Find(keys[0]);
+    words[0] = hit.word;
+    slots[0] = hit.slot;
+    return hit.found();
+  }
+  for (uint32_t i = 0; i < count && i < kTagWindow; ++i) {
+    index.PrefetchTags(keys[i]);
+  }
+  for (uint32_t i = 0; i < count && i < kSlotWindow; ++i) {
+    slots[i] = index.ScanTags(keys[i]);
+  }
+  for (uint32_t i = 0; i < count; ++i) {
+    if (i + kTagWindow < count) index.PrefetchTags(keys[i + kTagWindow]);
+    if (i + kSlotWindow < count) {
+      slots[i + kSlotWindow] = index.ScanTags(keys[i + kSlotWindow]);
+    }
+    const IndexHit hit = index.FindAt(keys[i], slots[i]);
+    if (!hit.found()) return i;
+    words[i] = hit.word;
+    slots[i] = hit.slot;
+    attachment.pins().Prefetch(hit.block());
+  }
+  return count;
+}
+
+absl::Status Matcher::MatchPrefix(Attachment* attachment, uint32_t group,
+                                  std::span<const BlockKey> keys,
+                                  PinnedPrefix* prefix) {
+  const auto key_count = static_cast<uint32_t>(keys.size());
+  if (prefix->scratch_.size() < 2 * size_t{key_count}) {
+    prefix->scratch_.resize(2 * size_t{key_count});
+    prefix->blocks_.resize(key_count);
+  }
+  uint64_t* const words = prefix->scratch_.data();
+  uint64_t* const slots = words + key_count;
+  uint32_t* const blocks = prefix->blocks_.data();
+  const IndexView& index = attachment->index();
+  const PinTable& pins = attachment->pins();
+  const TouchLog& touches = attachment->touches();
+  const SegmentTable& segments = attachment->segments();
+
+  uint32_t found = FindRun(*attachment, keys, words, slots);
+  const bool all_mapped = segments.complete();
+  for (uint32_t i = 0; i < found; ++i) {
+    const uint32_t block = IndexHit{words[i], slots[i]}.block();
+    // A key of another group, or a word that makes no sense, is no hit here.
+    if (!segments.InGroup(group, block) ||
+        (!all_mapped && !attachment->MapSegmentOf(group, block))) [[unlikely]] {
+      found = i;
+      break;
+    }
+    if (!pins.Raise(block)) [[unlikely]] {
+      for (uint32_t k = 0; k < i; ++k) pins.Lower(blocks[k]);
+      return TooManyPins(block);
+    }
+    blocks[i] = block;
+  }
+  uint32_t valid = 0;
+  if (found > 0) {
+    protocol::PinFence();
+    while (valid < found &&
+           Confirm(index, keys[valid], {words[valid], slots[valid]})) {
+      ++valid;
+    }
+    if (valid < found) [[unlikely]] {
+      for (uint32_t i = valid; i < found; ++i) pins.Lower(blocks[i]);
+      touches.CountRaces(found - valid);
+    }
+  }
+  touches.Record(valid == 0 ? 0 : words[valid - 1], valid,
+                 valid < key_count ? keys[valid] : BlockKey{});
+  touches.Count(valid);
+  if (valid == 0) return absl::OkStatus();
+  prefix->ranges_.push_back(
+      {.group = group, .first = 0, .count = valid, .offset = 0});
+  prefix->tokens_ = uint64_t{valid} * segments.group(group).block_tokens;
+  prefix->attachment_ = attachment;
+  return absl::OkStatus();
+}
+
+}  // namespace sdk
+
+// --- Client --------------------------------------------------------------
+
+absl::Status Client::Match(std::span<const BlockKey> keys,
+                           PinnedPrefix* prefix) {
+  prefix->Release();
+  if (impl_->forked()) [[unlikely]]
+    return sdk::ForkedError();
+  if (keys.empty() || keys.size() > kKeysPerCallMax) [[unlikely]] {
+    return sdk::WrongKeyCount(keys.size());
+  }
+  sdk::HazardGuard guard;
+  sdk::Attachment* const attachment = guard.Protect(impl_->current());
+  if (attachment->segments().group(0).hit_rule ==
+      static_cast<uint32_t>(HitRule::kAllPrefix)) [[likely]] {
+    return sdk::Matcher::MatchPrefix(attachment, 0, keys, prefix);
+  }
+  const GroupKeys group{0, keys};
+  return sdk::Matcher::MatchGroups(attachment, {&group, 1}, prefix);
+}
+
+absl::Status Client::Match(std::span<const GroupKeys> groups,
+                           PinnedPrefix* prefix) {
+  prefix->Release();
+  if (impl_->forked()) return sdk::ForkedError();
+  sdk::HazardGuard guard;
+  sdk::Attachment* const attachment = guard.Protect(impl_->current());
+  if (absl::Status status = sdk::CheckGroups(*attachment, groups);
+      !status.ok()) {
+    return status;
+  }
+  if (groups.size() == 1 &&
+      attachment->segments().group(groups[0].group).hit_rule ==
+          static_cast<uint32_t>(HitRule::kAllPrefix)) {
+    return sdk::Matcher::MatchPrefix(attachment, groups[0].group,
+                                     groups[0].keys, prefix);
+  }
+  return sdk::Matcher::MatchGroups(attachment, groups, prefix);
+}
+
+}  // namespace kvferry

@@ -1,0 +1,76 @@
+#ifndef KVFERRY_SDK_MATCHER_H_
+#define KVFERRY_SDK_MATCHER_H_
+
+#include <cstdint>
+#include <span>
+
+#include "absl/status/status.h"
+#include "kvferry/match.h"
+#include "protocol/limits.h"
+#include "sdk/attachment.h"
+#include "sdk/futex.h"
+
+namespace kvferry::sdk {
+
+// Finds, pins and checks the blocks of a prompt.
+//
+//   1. look every key up         (memory latency, hidden by prefetching)
+//   2. raise the pin of each hit
+//   3. one full fence
+//   4. re-read every slot: only what still says the same is a hit
+//
+// INV-PIN-1 (protocol/shm_layout.h) is made here. What fails step 4 is unpinned
+// and shortens the hit. A slot that is retiring is read again for a moment:
+// the daemon makes it ready again when it sees the pin; it might also be gone,
+// so the moment is bounded.
+//
+// Cost     no system call and no allocation once `prefix` has grown, unless a
+//          block's segment is not mapped yet
+// Threads  any number, each with a prefix of its own
+class Matcher {
+ public:
+  // One group under HitRule::kAllPrefix: the path that everything is made for.
+  // REQUIRES  prefix is empty, group < group_count, keys as Client::Match says;
+  //           the caller keeps `attachment` mapped meanwhile
+  static absl::Status MatchPrefix(Attachment* attachment, uint32_t group,
+                                  std::span<const BlockKey> keys,
+                                  PinnedPrefix* prefix);
+
+  // Any groups and rules: the largest boundary at which every group's holds.
+  // REQUIRES  as above; each group is named once
+  static absl::Status MatchGroups(Attachment* attachment,
+                                  std::span<const GroupKeys> groups,
+                                  PinnedPrefix* prefix);
+
+ private:
+  class GroupsMatch;  // match_groups.cc
+
+  // Keys whose tags are being fetched, and those whose slots are.
+  static constexpr uint32_t kTagWindow = 24;
+  static constexpr uint32_t kSlotWindow = 10;
+  // Re-reads of a retiring slot: some 2 us, in which the daemon has read the
+  // pins of its victims.
+  static constexpr uint32_t kRetiringReads = 64;
+
+  // Looks up keys until one misses, and fetches the pin cells of the others.
+  // words[i] and slots[i] are written for i below the result; slots may be
+  // beyond it, too.
+  static uint32_t FindRun(const Attachment& attachment,
+                          std::span<const BlockKey> keys, uint64_t* words,
+                          uint64_t* slots);
+  // Whether the pinned hit may be read.
+  static bool Confirm(const IndexView& index, const BlockKey& key,
+                      const IndexHit& hit) {
+    IndexView::Verdict verdict = index.Recheck(key, hit);
+    for (uint32_t i = 0;
+         verdict == IndexView::Verdict::kRetiring && i < kRetiringReads; ++i) {
+      SpinPause();
+      verdict = index.Recheck(key, hit);
+    }
+    return verdict == IndexView::Verdict::kValid;
+  }
+};
+
+}  // namespace kvferry::sdk
+
+#endif  // KVFERRY_SDK_MATCHER_H_

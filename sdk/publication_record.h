@@ -1,0 +1,103 @@
+#ifndef KVFERRY_SDK_PUBLICATION_RECORD_H_
+#define KVFERRY_SDK_PUBLICATION_RECORD_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "kvferry/publish.h"
+#include "protocol/shm_layout.h"
+
+namespace kvferry::sdk {
+
+class GrantPool;
+
+// One position of a publication, as the client knows it.
+//
+// The application may write to `block` from Begin until it commits, aborts or
+// closes the position, whatever the daemon answers in between. A block that
+// was offered and not taken is therefore back in the grant pool only when both
+// have happened: the begin was answered, and the application is done.
+struct PublicationEntry {
+  uint32_t block = protocol::kNoBlock;    // where the pages are
+  uint32_t offered = protocol::kNoBlock;  // granted, lent to this position
+  uint8_t group = 0;
+  BlockOutcome outcome = BlockOutcome::kVoid;
+  bool begin_answered = false;
+  bool awaits_block = false;  // Begin waits for the daemon to choose one
+  bool app_done = false;      // committed, aborted or closed here
+  bool range_sent = false;    // a commit or abort of it is under way
+  bool range_answered = false;
+};
+
+// A publication: its positions, and what the daemon's answers make of them.
+// Pure: no memory is shared, nothing is sent.
+//
+// Threads  one at a time
+class PublicationRecord {
+ public:
+  PublicationRecord(uint32_t handle, uint64_t slice_set, bool whole)
+      : handle_(handle), slice_set_(slice_set), whole_(whole) {}
+
+  uint32_t handle() const { return handle_; }
+  uint64_t slice_set() const { return slice_set_; }
+  // Whether this is the one writer of every slice of the namespace.
+  bool whole() const { return whole_; }
+
+  uint32_t size() const { return static_cast<uint32_t>(entries_.size()); }
+  const PublicationEntry& entry(uint32_t position) const {
+    return entries_[position];
+  }
+
+  // Appends a position. `block`: a granted one (the application may write at
+  // once), kAlreadyThere, or kNoBlock (the daemon chooses).
+  void Append(uint32_t group, uint32_t block);
+  // Takes back the positions from `size` on, whose begin was never sent; lent
+  // blocks go to `grants`.
+  void Truncate(uint32_t size, GrantPool* grants);
+
+  // Takes the position as committed or aborted by the application. Returns
+  // whether the daemon is to be told: it is kWriting and was not ended before.
+  // After an abort its outcome is kVoid.
+  bool EndPosition(uint32_t position, bool commit, GrantPool* grants);
+  // The application is done with every position; what it did not commit is
+  // void.
+  void EndAll(GrantPool* grants);
+
+  // The daemon's answer to one position: of its begin if that had none yet,
+  // else of its commit or abort. `block` is kNoBlock unless it chose one.
+  void Answer(uint32_t position, protocol::PublishAnswer answer, uint32_t block,
+              GrantPool* grants);
+
+  // The daemon is gone or has refused: what is not committed never will be.
+  void MakeVoid();
+
+  // Begins that wait for the daemon to choose a block.
+  uint32_t awaiting() const { return awaiting_; }
+  // Positions whose commit or abort is not answered.
+  uint32_t unanswered_ranges() const { return unanswered_ranges_; }
+  // Positions whose begin is not answered.
+  uint32_t unanswered_begins() const { return unanswered_begins_; }
+
+  // Set by the channel.
+  bool closed = false;
+  bool close_posted = false;
+  bool abandoned = false;  // the Publication object is gone
+  uint64_t close_position = 0;
+
+ private:
+  void AnswerBegin(PublicationEntry* entry, protocol::PublishAnswer answer,
+                   uint32_t block);
+  void ReturnOffered(PublicationEntry* entry, GrantPool* grants);
+
+  const uint32_t handle_;
+  const uint64_t slice_set_;
+  const bool whole_;
+  std::vector<PublicationEntry> entries_;
+  uint32_t awaiting_ = 0;
+  uint32_t unanswered_begins_ = 0;
+  uint32_t unanswered_ranges_ = 0;
+};
+
+}  // namespace kvferry::sdk
+
+#endif  // KVFERRY_SDK_PUBLICATION_RECORD_H_

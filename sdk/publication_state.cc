@@ -1,0 +1,191 @@
+#include "sdk/publication_state.h"
+
+#include <sys/random.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "protocol/limits.h"
+#include "sdk/client_impl.h"
+
+namespace kvferry::sdk {
+namespace {
+
+uint64_t RandomWord() {
+  uint64_t word = 0;
+  while (word == 0) {
+    if (::getrandom(&word, sizeof(word), 0) != sizeof(word)) word = 0;
+  }
+  return word;
+}
+
+uint64_t SliceMask(uint32_t first, uint32_t count) {
+  const uint64_t ones = count >= 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
+  return ones << first;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<PublicationState>> PublicationState::Open(
+    std::shared_ptr<Attachment> attachment, const PublicationOptions& options,
+    absl::Time deadline) {
+  uint32_t slice_count = 0;
+  const SegmentTable& segments = attachment->segments();
+  for (uint32_t g = 0; g < segments.group_count(); ++g) {
+    slice_count = std::max(slice_count, segments.group(g).slice_count);
+  }
+  const uint32_t first = options.slice_first;
+  const uint32_t count = options.slice_count == 0 && first < slice_count
+                             ? slice_count - first
+                             : options.slice_count;
+  if (count == 0 || first >= slice_count || count > slice_count - first) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("publish: slices [", first, ", +", options.slice_count,
+                     "), the namespace has ", slice_count));
+  }
+  const uint64_t instance =
+      options.engine_instance != 0 ? options.engine_instance : RandomWord();
+  const uint64_t publication =
+      options.engine_instance != 0 ? options.publication : RandomWord();
+  KVFERRY_ASSIGN_OR_RETURN(
+      PublicationRecord * record,
+      attachment->channel().Open(instance, publication, SliceMask(first, count),
+                                 deadline));
+  return std::unique_ptr<PublicationState>(
+      new PublicationState(std::move(attachment), record));
+}
+
+PublicationState::~PublicationState() {
+  if (attachment_->forked()) {
+    // The parent's; its memory is not mapped here, so nothing may be undone.
+    (void)new std::shared_ptr<Attachment>(std::move(attachment_));
+    return;
+  }
+  attachment_->channel().Abandon(record_);
+}
+
+uint64_t PublicationState::SlicesOf(const protocol::GroupRecord& group) const {
+  // A group with one slice is written whole by whoever begins it.
+  if (group.slice_count == 1) return 1;
+  return record_->slice_set() & SliceMask(0, group.slice_count);
+}
+
+absl::StatusOr<uint32_t> PublicationState::Begin(uint32_t group,
+                                                 const BlockKey& parent,
+                                                 std::span<const BlockKey> keys,
+                                                 absl::Time deadline) {
+  if (attachment_->forked()) return ForkedError();
+  const SegmentTable& segments = attachment_->segments();
+  if (group >= segments.group_count()) {
+    return absl::InvalidArgumentError(absl::StrCat("begin: group ", group,
+                                                   ", the namespace has ",
+                                                   segments.group_count()));
+  }
+  if (keys.empty() || keys.size() > protocol::kKeysPerCallMax) {
+    return absl::InvalidArgumentError(absl::StrCat("begin: ", keys.size(),
+                                                   " keys, must be 1 to ",
+                                                   protocol::kKeysPerCallMax));
+  }
+  if (SlicesOf(segments.group(group)) == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("begin: slices 0x", absl::Hex(record_->slice_set()),
+                     " are beyond group ", group, ", which has ",
+                     segments.group(group).slice_count));
+  }
+  const IndexView& index = attachment_->index();
+  const bool whole = record_->whole();
+  ready_.assign(whole ? keys.size() : 0, 0);
+  constexpr size_t kAhead = 16;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (keys[i].is_none()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("begin: key ", i, " is zero, which means none"));
+    }
+    if (!whole) continue;
+    if (i + kAhead < keys.size()) index.PrefetchTags(keys[i + kAhead]);
+    ready_[i] = index.IsReady(keys[i]) ? 1 : 0;
+  }
+  KVFERRY_ASSIGN_OR_RETURN(const uint32_t first,
+                           attachment_->channel().Begin(
+                               record_, group, parent, keys, ready_, deadline));
+  size_ = first + static_cast<uint32_t>(keys.size());
+  return first;
+}
+
+BlockOutcome PublicationState::outcome(uint32_t position) {
+  if (attachment_->forked() || position >= size_) return BlockOutcome::kVoid;
+  return attachment_->channel().Look(record_, position).outcome;
+}
+
+std::byte* PublicationState::BlockAddress(const PublicationEntry& entry) {
+  if (entry.outcome != BlockOutcome::kWriting ||
+      entry.block == protocol::kNoBlock ||
+      !attachment_->segments().writable()) {
+    return nullptr;
+  }
+  // The daemon announces a segment before it grants a block of it, but on
+  // another way.
+  if (!attachment_->MapSegmentOf(entry.group, entry.block)) return nullptr;
+  return attachment_->segments().Address(entry.group, entry.block);
+}
+
+std::span<std::byte> PublicationState::page(uint32_t position, uint32_t slice) {
+  if (attachment_->forked() || position >= size_) return {};
+  const PublicationEntry entry = attachment_->channel().Look(record_, position);
+  const protocol::GroupRecord& group =
+      attachment_->segments().group(entry.group);
+  if (slice >= group.slice_count || (SlicesOf(group) >> slice & 1) == 0) {
+    return {};
+  }
+  std::byte* const block = BlockAddress(entry);
+  if (block == nullptr) return {};
+  return {block + slice * group.page_bytes, group.page_bytes};
+}
+
+std::span<std::byte> PublicationState::block(uint32_t position) {
+  if (attachment_->forked() || position >= size_) return {};
+  const PublicationEntry entry = attachment_->channel().Look(record_, position);
+  std::byte* const block = BlockAddress(entry);
+  if (block == nullptr) return {};
+  const protocol::GroupRecord& group =
+      attachment_->segments().group(entry.group);
+  return {block, group.page_bytes * group.slice_count};
+}
+
+absl::Status PublicationState::CheckRange(const char* verb, uint32_t first,
+                                          uint32_t count) const {
+  if (attachment_->forked()) return ForkedError();
+  if (uint64_t{first} + count <= size_) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(verb, ": positions [", first, ", +", count,
+                   "), the publication has ", size_));
+}
+
+absl::Status PublicationState::Commit(uint32_t first, uint32_t count) {
+  KVFERRY_RETURN_IF_ERROR(CheckRange("commit", first, count));
+  return attachment_->channel().Commit(record_, first, count);
+}
+
+absl::Status PublicationState::WaitForAnswers(absl::Time deadline) {
+  if (attachment_->forked()) return ForkedError();
+  return attachment_->channel().WaitForAnswers(record_, deadline);
+}
+
+uint32_t PublicationState::CountVisible(uint32_t first, uint32_t count) {
+  if (attachment_->forked()) return 0;
+  return attachment_->channel().CountVisible(record_, first, count);
+}
+
+void PublicationState::Abort() {
+  if (!attachment_->forked()) attachment_->channel().Abort(record_);
+}
+
+absl::Status PublicationState::Close(absl::Time deadline) {
+  if (attachment_->forked()) return ForkedError();
+  attachment_->channel().Close(record_);
+  return WaitForAnswers(deadline);
+}
+
+}  // namespace kvferry::sdk

@@ -1,0 +1,63 @@
+#ifndef KVFERRY_SDK_PUBLICATION_STATE_H_
+#define KVFERRY_SDK_PUBLICATION_STATE_H_
+
+#include <memory>
+#include <span>
+
+#include "kvferry/publish.h"
+#include "sdk/attachment.h"
+
+namespace kvferry::sdk {
+
+// What a Publication is made of: the attachment it began under (which stays
+// mapped while it lives) and its record there.
+//
+// Threads  one at a time
+class PublicationState {
+ public:
+  static absl::StatusOr<std::unique_ptr<PublicationState>> Open(
+      std::shared_ptr<Attachment> attachment, const PublicationOptions& options,
+      absl::Time deadline);
+  ~PublicationState();
+  PublicationState(const PublicationState&) = delete;
+  PublicationState& operator=(const PublicationState&) = delete;
+
+  // See Publication.
+  absl::StatusOr<uint32_t> Begin(uint32_t group, const BlockKey& parent,
+                                 std::span<const BlockKey> keys,
+                                 absl::Time deadline);
+  BlockOutcome outcome(uint32_t position);
+  uint32_t size() const { return size_; }
+  std::span<std::byte> page(uint32_t position, uint32_t slice);
+  // All pages of a position, slice after slice.
+  // REQUIRES  this publication writes every slice
+  std::span<std::byte> block(uint32_t position);
+  absl::Status Commit(uint32_t first, uint32_t count);
+  absl::Status WaitForAnswers(absl::Time deadline);
+  void Abort();
+  absl::Status Close(absl::Time deadline);
+
+  // How many of a range are there for everybody, as far as this process's
+  // slices go.
+  uint32_t CountVisible(uint32_t first, uint32_t count);
+
+ private:
+  PublicationState(std::shared_ptr<Attachment> attachment,
+                   PublicationRecord* record)
+      : attachment_(std::move(attachment)), record_(record) {}
+
+  // The slices of `group` that this publication writes.
+  uint64_t SlicesOf(const protocol::GroupRecord& group) const;
+  std::byte* BlockAddress(const PublicationEntry& entry);
+  absl::Status CheckRange(const char* verb, uint32_t first,
+                          uint32_t count) const;
+
+  std::shared_ptr<Attachment> attachment_;
+  PublicationRecord* record_;  // the channel's, until Abandon
+  uint32_t size_ = 0;
+  std::vector<uint8_t> ready_;  // scratch of Begin
+};
+
+}  // namespace kvferry::sdk
+
+#endif  // KVFERRY_SDK_PUBLICATION_STATE_H_

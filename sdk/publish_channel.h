@@ -1,0 +1,159 @@
+#ifndef KVFERRY_SDK_PUBLISH_CHANNEL_H_
+#define KVFERRY_SDK_PUBLISH_CHANNEL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "kvferry/key.h"
+#include "kvferry/publish.h"
+#include "protocol/shm_layout.h"
+#include "sdk/grant_pool.h"
+#include "sdk/publication_record.h"
+#include "sdk/reply_ring.h"
+#include "sdk/session_files.h"
+#include "sdk/submit_ring.h"
+
+namespace kvferry::sdk {
+
+// The publishing half of a session: both rings, the blocks granted ahead, the
+// open publications. One mutex; replies are taken in by whoever holds it.
+//
+// Threads  any number; one at a time for one publication
+class PublishChannel {
+ public:
+  struct Options {
+    // How long a waiting thread polls before it sleeps.
+    absl::Duration spin = absl::Microseconds(20);
+    int doorbell_fd = -1;
+    // An eventfd that has Service() called soon by a background thread; -1:
+    // nobody does.
+    int service_fd = -1;
+  };
+
+  PublishChannel(const SessionMemory& memory, const Options& options);
+  PublishChannel(const PublishChannel&) = delete;
+  PublishChannel& operator=(const PublishChannel&) = delete;
+
+  // Opens a publication. The record stays until Abandon().
+  // Errors  kResourceExhausted  4,096 are open
+  //         kUnavailable, kDeadlineExceeded
+  absl::StatusOr<PublicationRecord*> Open(uint64_t engine_instance,
+                                          uint64_t publication,
+                                          uint64_t slice_set,
+                                          absl::Time deadline);
+
+  // Begins `keys` after `parent`. `ready[i]` says that key i was seen in the
+  // index; only read of whole publications, and may be empty otherwise.
+  // Returns the first position.
+  // Errors  see Publication::Begin
+  absl::StatusOr<uint32_t> Begin(PublicationRecord* record, uint32_t group,
+                                 const BlockKey& parent,
+                                 std::span<const BlockKey> keys,
+                                 std::span<const uint8_t> ready,
+                                 absl::Time deadline);
+
+  // A position as of the daemon's answers so far.
+  PublicationEntry Look(PublicationRecord* record, uint32_t position);
+  // How many of [first, first + count) are kCommitted or kExists.
+  uint32_t CountVisible(PublicationRecord* record, uint32_t first,
+                        uint32_t count);
+
+  // Tells the daemon that positions are written. Does not wait.
+  absl::Status Commit(PublicationRecord* record, uint32_t first,
+                      uint32_t count);
+  // Waits until every commit of the publication is answered.
+  absl::Status WaitForAnswers(PublicationRecord* record, absl::Time deadline);
+
+  // Gives up what is not committed. Does not wait.
+  void Abort(PublicationRecord* record);
+  // Ends the publication; what is not committed is aborted. Does not wait.
+  void Close(PublicationRecord* record);
+  // The same, and the record is used no more.
+  void Abandon(PublicationRecord* record);
+
+  // Takes in replies, gives recalled blocks back, sends what found no room.
+  void Service();
+  // Whether Service() should be called again before long.
+  bool NeedsService();
+
+  // The daemon is gone: everything under way is void, all calls answer
+  // kUnavailable from now on, waiting threads come back.
+  void MakeVoid();
+
+  // Blocks granted and unused, for tests.
+  uint32_t granted(uint32_t group);
+
+ private:
+  absl::Status Unavailable() const;
+
+  // Takes in all replies.
+  void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Take(const protocol::ReplyRecord& reply)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakeAnswer(const protocol::ReplyRecord& reply)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void GiveBack(uint32_t group, uint32_t count)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Sends a run, waiting for room. What was deferred goes first.
+  absl::Status Post(std::span<const protocol::SubmitRecord> run,
+                    absl::Time deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Sends one record, now or when there is room.
+  void Defer(const protocol::SubmitRecord& record)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FlushDeferred() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CloseRecord(PublicationRecord* record)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ReapClosed(uint64_t consumed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AskForService() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Ends positions here and tells the daemon about those that were kWriting.
+  void EndRange(PublicationRecord* record, uint32_t first, uint32_t count,
+                protocol::SubmitType type)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Takes in replies until done() holds; lets go of the mutex while it waits.
+  // `for_room`: for the daemon to take submissions, which is not announced.
+  template <typename Done>
+  absl::Status WaitUntil(Done done, bool for_room, absl::Time deadline)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const Options options_;
+  const SessionMemory memory_;
+  const std::vector<protocol::GroupRecord> groups_;
+  const uint64_t all_slices_;
+
+  Mutex mutex_;
+  SubmitRing submissions_ ABSL_GUARDED_BY(mutex_);
+  ReplyRing replies_ ABSL_GUARDED_BY(mutex_);
+  GrantPool grants_ ABSL_GUARDED_BY(mutex_);
+  bool void_ ABSL_GUARDED_BY(mutex_) = false;
+  uint32_t next_handle_ ABSL_GUARDED_BY(mutex_) = 1;
+  uint32_t open_count_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Positions of open publications, which the daemon bounds.
+  uint32_t entry_count_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Records that found no room: commits, aborts, closes and returns, which
+  // their callers do not wait for.
+  std::deque<protocol::SubmitRecord> deferred_ ABSL_GUARDED_BY(mutex_);
+  // By handle; until the daemon has taken in their close, so that no answer
+  // meets another publication under its handle.
+  absl::flat_hash_map<uint32_t, std::unique_ptr<PublicationRecord>> records_
+      ABSL_GUARDED_BY(mutex_);
+  // Closed and abandoned.
+  std::deque<PublicationRecord*> closing_ ABSL_GUARDED_BY(mutex_);
+  std::vector<protocol::SubmitRecord> run_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace kvferry::sdk
+
+#endif  // KVFERRY_SDK_PUBLISH_CHANNEL_H_
