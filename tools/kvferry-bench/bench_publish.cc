@@ -1,0 +1,186 @@
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/status.h"
+#include "tools/kvferry-bench/affinity.h"
+#include "tools/kvferry-bench/benches.h"
+#include "tools/kvferry-bench/copies.h"
+#include "tools/kvferry-bench/random.h"
+#include "tools/kvferry-bench/stage.h"
+#include "tools/kvferry-bench/statistics.h"
+
+// `publish`: whole blocks are copied in from an engine's memory and committed,
+// until everybody sees them. `pull`: resident blocks are matched, copied out
+// into an engine's memory, checked and released.
+
+namespace kvferry::bench {
+namespace {
+
+constexpr uint64_t kKeySeed = 11;
+
+// Both directions of one page size.
+class Transfer {
+ public:
+  Transfer(const CopyScale& scale, uint64_t page_bytes)
+      : scale_(scale), page_bytes_(page_bytes) {}
+
+  absl::Status Prepare(const BenchOptions& options);
+  // One batch, timed.
+  absl::StatusOr<double> Publish();
+  absl::StatusOr<double> Pull();
+  // Publishes as many blocks as the pool holds, so that this process has
+  // touched every page of it, and returns the rate.
+  absl::StatusOr<double> FillPool();
+
+  const Buffer& engine() const { return engine_; }
+  const Buffer& plain() const { return plain_; }
+
+ private:
+  absl::Status CheckFirstPage(const BlockKey& key, const std::byte* expected);
+
+  const CopyScale& scale_;
+  const uint64_t page_bytes_;
+  Stage stage_;
+  Buffer engine_;  // what an engine has
+  Buffer plain_;   // what the plain copy uses in place of the pool
+  Rotation engine_pages_{engine_};
+  PinnedPrefix prefix_;
+  uint64_t published_ = 0;  // blocks, and the number of the next key
+  uint64_t pulls_ = 0;
+  std::vector<BlockKey> keys_;
+  std::vector<const std::byte*> sources_;
+};
+
+absl::Status Transfer::Prepare(const BenchOptions& options) {
+  StageOptions stage_options;
+  stage_options.page_bytes = page_bytes_;
+  stage_options.block_count = scale_.pool_bytes / page_bytes_;
+  stage_options.daemon_cpu = options.cpu_other;
+  KVFERRY_ASSIGN_OR_RETURN(stage_, SetStage(options, stage_options));
+  KVFERRY_ASSIGN_OR_RETURN(const PageKind pages, stage_.PoolPages());
+  KVFERRY_ASSIGN_OR_RETURN(engine_, Buffer::Private(scale_.buffer_bytes));
+  KVFERRY_ASSIGN_OR_RETURN(plain_, Buffer::Shared(scale_.buffer_bytes, pages));
+  FillRandom(engine_.span(), 21);
+  FillRandom(plain_.span(), 22);
+  keys_.resize(scale_.batch);
+  sources_.resize(scale_.batch);
+  return PinThread(options.cpu_main);
+}
+
+absl::StatusOr<double> Transfer::Publish() {
+  for (uint64_t i = 0; i < scale_.batch; ++i) {
+    keys_[i] = KeyAt(kKeySeed, published_ + i);
+    sources_[i] = engine_pages_.Next(page_bytes_);
+  }
+  const uint64_t start_ns = NowNs();
+  KVFERRY_ASSIGN_OR_RETURN(const uint32_t visible,
+                           stage_.client->Publish(0, {}, keys_, sources_));
+  const uint64_t end_ns = NowNs();
+  if (visible != scale_.batch) {
+    return absl::InternalError(absl::StrCat("only ", visible, " of ",
+                                            scale_.batch,
+                                            " published blocks are visible"));
+  }
+  published_ += scale_.batch;
+  KVFERRY_RETURN_IF_ERROR(CheckFirstPage(keys_[0], sources_[0]));
+  return static_cast<double>(end_ns - start_ns);
+}
+
+absl::Status Transfer::CheckFirstPage(const BlockKey& key,
+                                      const std::byte* expected) {
+  KVFERRY_RETURN_IF_ERROR(stage_.client->Match({&key, 1}, &prefix_));
+  const bool equal =
+      prefix_.block_count() == 1 &&
+      std::memcmp(prefix_.page(0).data(), expected, page_bytes_) == 0;
+  prefix_.Release();
+  return equal ? absl::OkStatus()
+               : absl::DataLossError(
+                     "a published block is not there, or has other bytes");
+}
+
+absl::StatusOr<double> Transfer::FillPool() {
+  const uint64_t blocks = scale_.pool_bytes / page_bytes_;
+  double taken_ns = 0;
+  while (published_ < blocks) {
+    KVFERRY_ASSIGN_OR_RETURN(const double batch_ns, Publish());
+    taken_ns += batch_ns;
+  }
+  return static_cast<double>(published_ * page_bytes_) / taken_ns;
+}
+
+absl::StatusOr<double> Transfer::Pull() {
+  // One of the batches of the half, in an order of its own.
+  const uint64_t half = scale_.pool_bytes / page_bytes_ / 2;
+  const uint64_t batches = half / scale_.batch;
+  const uint64_t last = published_ / scale_.batch;
+  const uint64_t chosen =
+      last - 1 - (batches == 0 ? 0 : Mix64(pulls_++) % batches);
+  for (uint64_t i = 0; i < scale_.batch; ++i) {
+    keys_[i] = KeyAt(kKeySeed, chosen * scale_.batch + i);
+  }
+  const uint64_t start_ns = NowNs();
+  KVFERRY_RETURN_IF_ERROR(stage_.client->Match(keys_, &prefix_));
+  const uint32_t count = prefix_.block_count();
+  for (uint32_t i = 0; i < count; ++i) {
+    CopyBytes(engine_pages_.Next(page_bytes_), prefix_.page(i).data(),
+              page_bytes_);
+  }
+  KVFERRY_RETURN_IF_ERROR(prefix_.Check());
+  prefix_.Release();
+  const uint64_t end_ns = NowNs();
+  if (count != scale_.batch) {
+    return absl::InternalError(absl::StrCat(
+        "only ", count, " of ", scale_.batch, " resident blocks were matched"));
+  }
+  return static_cast<double>(end_ns - start_ns);
+}
+
+Row MakeRow(const char* name, const BenchOptions& options,
+            const CopyScale& scale, uint64_t page_bytes) {
+  Row row(name);
+  row.Param("page_bytes", page_bytes).Param("batch", scale.batch);
+  if (options.cpu_main >= 0) row.Param("pinning", PinningText(options));
+  return row;
+}
+
+}  // namespace
+
+absl::Status BenchPublish(const BenchOptions& options, RowSink* sink) {
+  const CopyScale scale = CopyScaleOf(options);
+  for (const uint64_t page_bytes : scale.page_bytes) {
+    Transfer transfer(scale, page_bytes);
+    KVFERRY_RETURN_IF_ERROR(transfer.Prepare(options));
+    KVFERRY_ASSIGN_OR_RETURN(const double first_gb_per_s, transfer.FillPool());
+    Row row = MakeRow("publish", options, scale, page_bytes);
+    KVFERRY_RETURN_IF_ERROR(RaceCopies(
+        scale, page_bytes, [&] { return transfer.Publish(); },
+        transfer.engine(), transfer.plain(), &row));
+    row.Figure("first_pass_gb_per_s", first_gb_per_s);
+    sink->Add(std::move(row));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BenchPull(const BenchOptions& options, RowSink* sink) {
+  const CopyScale scale = CopyScaleOf(options);
+  for (const uint64_t page_bytes : scale.page_bytes) {
+    Transfer transfer(scale, page_bytes);
+    KVFERRY_RETURN_IF_ERROR(transfer.Prepare(options));
+    KVFERRY_RETURN_IF_ERROR(transfer.FillPool().status());
+    Row row = MakeRow("pull", options, scale, page_bytes);
+    KVFERRY_RETURN_IF_ERROR(RaceCopies(
+        scale, page_bytes, [&] { return transfer.Pull(); }, transfer.plain(),
+        transfer.engine(), &row));
+    sink->Add(std::move(row));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace kvferry::bench
