@@ -101,7 +101,7 @@ absl::StatusOr<wire::ClearedT> Clear(const Request& request,
   KVFERRY_ASSIGN_OR_RETURN(NamespaceHost* const host,
                            FindNamespace(request, clear.namespace_name));
   wire::ClearedT reply;
-  reply.blocks = host->core().Clear(request.now_ms);
+  reply.blocks = host->core().Clear();
   reply.content_epoch = host->core().content_epoch();
   spdlog::info("namespace \"{}\" cleared: {} blocks, content epoch {}",
                host->entry().spec.name, reply.blocks, reply.content_epoch);

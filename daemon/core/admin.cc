@@ -5,7 +5,6 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/hex.h"
@@ -19,6 +18,22 @@ namespace {
 using protocol::BlockState;
 using protocol::kNoBlock;
 
+// Whether the key's hex digits (ToHex of kvferry/key.h) begin with `prefix`.
+// No string is made: a namespace may have millions of blocks to look at.
+bool HasPrefix(const BlockKey& key, absl::string_view prefix) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  if (prefix.size() > 32) return false;
+  for (size_t i = 0; i < prefix.size(); ++i) {
+    const uint64_t half = i < 16 ? key.lo : key.hi;
+    const size_t byte = i % 16 / 2;
+    const uint64_t value = half >> (8 * byte) & 0xff;
+    if (kDigits[i % 2 == 0 ? value >> 4 : value & 15] != prefix[i]) {
+      return false;
+    }
+  }
+  return true;
+}
+
 std::string KeyHex(const BlockKey& key) {
   std::byte bytes[16];
   std::memcpy(bytes, &key.lo, 8);
@@ -28,7 +43,7 @@ std::string KeyHex(const BlockKey& key) {
 
 }  // namespace
 
-uint32_t NamespaceCore::Clear(uint64_t now_ms) {
+uint32_t NamespaceCore::Clear() {
   header_->content_epoch.fetch_add(1, std::memory_order_relaxed);
   leases_.Clear();
   uint32_t left = 0;
@@ -38,7 +53,7 @@ uint32_t NamespaceCore::Clear(uint64_t now_ms) {
           IsMutant(Mutant::kClearForgetsInFlight)) {
         continue;
       }
-      AbortEntry(*publication, entry, now_ms);
+      AbortEntry(*publication, entry);
       SettleAborted(entry);
       ++left;
     }
@@ -77,22 +92,33 @@ EvictCounts NamespaceCore::Evict(absl::string_view prefix_hex, uint32_t limit,
   if (prefix_hex.empty()) {
     SweepTouches(now_ms);
     for (uint32_t g = 0; g < groups_.size(); ++g) {
-      uint32_t budget = blocks_.counts(g).ready;
-      while (counts.evicted < limit && budget > 0) {
-        const uint32_t block = groups_[g].evictable.Pop();
+      // Held blocks go back as the warmest: each is met once.
+      std::vector<uint32_t> held;
+      while (counts.evicted < limit) {
+        uint32_t budget = ~uint32_t{0};
+        const uint32_t block = groups_[g].evictable.Pop(&budget);
         if (block == kNoBlock) break;
-        --budget;
-        add(EvictBlocks({&block, 1}, now_ms));
+        if (retirer_.Held(block)) {
+          held.push_back(block);
+        } else {
+          add(EvictBlocks({&block, 1}, now_ms));
+        }
       }
+      counts.pinned += static_cast<uint32_t>(held.size());
+      for (uint32_t block : held) groups_[g].evictable.Offer(block);
     }
     return counts;
   }
   std::vector<uint32_t> matching;
   for (uint32_t block = 0;
        block < blocks_.capacity() && matching.size() < limit; ++block) {
-    if (blocks_.state(block) != BlockState::kReady) continue;
-    if (absl::StartsWith(KeyHex(index_.key(blocks_.meta(block).slot)),
-                         prefix_hex)) {
+    if (blocks_.state(block) != BlockState::kReady ||
+        !HasPrefix(index_.key(blocks_.meta(block).slot), prefix_hex)) {
+      continue;
+    }
+    if (retirer_.Held(block)) {
+      ++counts.pinned;
+    } else {
       matching.push_back(block);
     }
   }
@@ -108,7 +134,7 @@ std::vector<BlockDescription> NamespaceCore::Describe(
     const BlockMeta& meta = blocks_.meta(block);
     if (meta.slot == kNoSlot) continue;
     const BlockKey key = index_.key(meta.slot);
-    if (!absl::StartsWith(KeyHex(key), prefix_hex)) continue;
+    if (!HasPrefix(key, prefix_hex)) continue;
     if (found.size() == limit) {
       *more = true;
       break;
@@ -143,6 +169,14 @@ absl::StatusOr<uint64_t> NamespaceCore::HoldLease(
     return absl::InvalidArgumentError(absl::StrCat(
         "ticket: group ", group, ", the namespace has ", groups_.size()));
   }
+  const uint64_t capacity = config_.geometry.block_capacity;
+  if (leases_.key_count() + keys.size() > capacity ||
+      leases_.held_blocks() + keys.size() > (capacity + 1) / 2) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "ticket: ", keys.size(), " blocks more; the namespace's tickets hold ",
+        leases_.held_blocks(), ", the limit is ", (capacity + 1) / 2));
+  }
+  absl::flat_hash_set<uint32_t> seen;
   Lease lease;
   lease.group = group;
   lease.consumers_left = consumers;
@@ -156,6 +190,10 @@ absl::StatusOr<uint64_t> NamespaceCore::HoldLease(
         blocks_.group_of(block) != group) {
       return absl::NotFoundError(absl::StrCat(
           "ticket: block ", i, " (", KeyHex(keys[i]), ") is not there"));
+    }
+    if (!seen.insert(block).second) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "ticket: block ", i, " (", KeyHex(keys[i]), ") is named twice"));
     }
     lease.blocks.push_back(block);
   }

@@ -17,8 +17,9 @@ void EvictionQueue::Offer(uint32_t block) {
   std::push_heap(heap_.begin(), heap_.end(), Warmer);
 }
 
-uint32_t EvictionQueue::Pop() {
-  while (!heap_.empty()) {
+uint32_t EvictionQueue::Pop(uint32_t* budget) {
+  while (!heap_.empty() && *budget > 0) {
+    --*budget;
     std::pop_heap(heap_.begin(), heap_.end(), Warmer);
     Item item = heap_.back();
     heap_.pop_back();

@@ -28,8 +28,9 @@ class EvictionQueue {
   void Offer(uint32_t block);
 
   // The coldest candidate, or kNoBlock. It is no longer queued: Offer it again
-  // if it stays.
-  uint32_t Pop();
+  // if it stays. Each look at an entry takes one from `budget`; at zero it
+  // gives up, with the order corrected so far.
+  uint32_t Pop(uint32_t* budget);
 
   uint32_t size() const { return static_cast<uint32_t>(heap_.size()); }
 

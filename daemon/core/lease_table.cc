@@ -1,5 +1,6 @@
 #include "daemon/core/lease_table.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace kvferry::core {
@@ -8,6 +9,8 @@ uint64_t LeaseTable::Add(Lease lease) {
   const uint64_t id = next_id_++;
   lease.id = id;
   for (uint32_t block : lease.blocks) ++holds_[block];
+  key_count_ += lease.keys.size();
+  next_deadline_ms_ = std::min(next_deadline_ms_, lease.deadline_ms);
   leases_.emplace(id, std::move(lease));
   return id;
 }
@@ -28,8 +31,12 @@ bool LeaseTable::Release(uint64_t id) {
 }
 
 void LeaseTable::Expire(uint64_t now_ms) {
+  if (now_ms < next_deadline_ms_) return;
+  next_deadline_ms_ = ~uint64_t{0};
   for (auto lease = leases_.begin(); lease != leases_.end();) {
     if (lease->second.deadline_ms > now_ms) {
+      next_deadline_ms_ =
+          std::min(next_deadline_ms_, lease->second.deadline_ms);
       ++lease;
       continue;
     }
@@ -41,9 +48,11 @@ void LeaseTable::Expire(uint64_t now_ms) {
 void LeaseTable::Clear() {
   leases_.clear();
   holds_.clear();
+  key_count_ = 0;
 }
 
 void LeaseTable::Drop(const Lease& lease) {
+  key_count_ -= lease.keys.size();
   for (uint32_t block : lease.blocks) {
     const auto held = holds_.find(block);
     if (--held->second == 0) holds_.erase(held);

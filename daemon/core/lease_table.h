@@ -33,12 +33,17 @@ class LeaseTable {
   // Ends them all.
   void Clear();
   bool Holds(uint32_t block) const { return holds_.contains(block); }
+  // Distinct blocks held, and keys named, by all leases.
+  uint32_t held_blocks() const { return static_cast<uint32_t>(holds_.size()); }
+  uint64_t key_count() const { return key_count_; }
   uint32_t size() const { return static_cast<uint32_t>(leases_.size()); }
 
  private:
   void Drop(const Lease& lease);
 
   uint64_t next_id_ = 1;
+  uint64_t key_count_ = 0;
+  uint64_t next_deadline_ms_ = ~uint64_t{0};  // none is due earlier
   absl::flat_hash_map<uint64_t, Lease> leases_;
   absl::flat_hash_map<uint32_t, uint32_t> holds_;  // block -> leases
 };

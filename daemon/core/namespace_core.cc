@@ -114,6 +114,23 @@ void NamespaceCore::RemoveSession(uint16_t id, uint64_t now_ms) {
   SweepQuarantine();
 }
 
+void NamespaceCore::RevokeSession(uint16_t id) {
+  const auto it = sessions_.find(id);
+  if (it == sessions_.end()) return;
+  Session& session = it->second;
+  session.revoked = true;
+  session.may_publish = false;
+  for (auto& [number, handle] : session.handles) {
+    for (uint32_t p = 0; p < handle.begun; ++p) {
+      PublicationEntry& entry = handle.publication->entries[p];
+      // Its slices stay begun: it may be writing them.
+      if (handle.owned[p] && entry.state == EntryState::kWriting) {
+        AbortEntry(*handle.publication, entry);
+      }
+    }
+  }
+}
+
 std::vector<uint16_t> NamespaceCore::TakePokes() {
   return std::exchange(pokes_, {});
 }
@@ -132,13 +149,23 @@ uint64_t NamespaceCore::content_epoch() const {
   return header_->content_epoch.load(std::memory_order_relaxed);
 }
 
+void NamespaceCore::AddClientCounters(const Session& session,
+                                      NamespaceCounters* counters) {
+  // Anybody's words: one session's lie shall not wrap the sum.
+  static constexpr uint64_t kPlausible = uint64_t{1} << 48;
+  auto read = [](const std::atomic<uint64_t>& word) {
+    return std::min(word.load(std::memory_order_relaxed), kPlausible);
+  };
+  const protocol::SessionClientHeader& header = *session.memory.header;
+  counters->lookups += read(header.match_calls);
+  counters->hit_blocks += read(header.matched_blocks);
+  counters->missed_lookups += read(header.missed_calls);
+}
+
 NamespaceCounters NamespaceCore::counters() const {
   NamespaceCounters all = counters_;
   for (const auto& [id, session] : sessions_) {
-    const protocol::SessionClientHeader& header = *session.memory.header;
-    all.lookups += header.match_calls.load(std::memory_order_relaxed);
-    all.hit_blocks += header.matched_blocks.load(std::memory_order_relaxed);
-    all.missed_lookups += header.missed_calls.load(std::memory_order_relaxed);
+    AddClientCounters(session, &all);
   }
   return all;
 }

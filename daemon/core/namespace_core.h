@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
@@ -109,6 +111,11 @@ class NamespaceCore {
   // grants come back, what it had not committed is aborted.
   void RemoveSession(uint16_t session, uint64_t now_ms);
 
+  // It broke the protocol: nobody sees or waits for what it was publishing any
+  // more, and it gets nothing. Its pins count, and what it may still be writing
+  // rests, until RemoveSession.
+  void RevokeSession(uint16_t session);
+
   // How many records a run is that starts with `head`: 1, or 1 + count.
   static uint32_t RunLength(const protocol::SubmitRecord& head);
   // The most replies that Submit makes of such a run. A caller with less room
@@ -136,7 +143,7 @@ class NamespaceCore {
 
   // Bumps the content epoch; every visible block leaves the index, and no
   // publication under way becomes visible. Returns the blocks that left.
-  uint32_t Clear(uint64_t now_ms);
+  uint32_t Clear();
 
   // Evicts ready blocks whose key's hex digits begin with `prefix_hex`, at
   // most `limit`; with an empty prefix the coldest leaves.
@@ -151,9 +158,11 @@ class NamespaceCore {
   // --- tickets ---
 
   // Pins the ready blocks of `keys` until `deadline_ms` or `consumers` calls
-  // of ReleaseLease.
+  // of ReleaseLease. Tickets together hold at most half of the namespace's
+  // blocks and name as many keys as it has blocks.
   // Errors  kNotFound           the first key that is not ready, by name
-  //         kResourceExhausted  kTicketsPerNamespaceMax
+  //         kInvalidArgument    a key twice; no such group
+  //         kResourceExhausted  kTicketsPerNamespaceMax, or one of the above
   absl::StatusOr<uint64_t> HoldLease(uint32_t group,
                                      std::span<const BlockKey> keys,
                                      uint32_t consumers, uint64_t deadline_ms);
@@ -194,12 +203,15 @@ class NamespaceCore {
     uint32_t grant_target = 0;   // blocks a session holds ahead of use
     uint32_t in_flight_max = 0;  // blocks a session writes at once
     EvictionQueue evictable;
+    // Nothing could be evicted a moment ago: until then, hardly look again.
+    uint64_t dry_until_ms = 0;
+    // A begin found no block: idle sessions' grants are to be asked for.
+    bool wants_recall = false;
   };
   struct Handle {
     Publication* publication = nullptr;
     uint64_t slice_set = 0;
     uint32_t begun = 0;       // positions this session has begun
-    uint32_t created = 0;     // ... of which it was the first
     std::vector<bool> owned;  // its slices of the position are yet to come
   };
   struct GroupGrants {
@@ -209,6 +221,7 @@ class NamespaceCore {
   };
   struct Session {
     bool may_publish = false;
+    bool revoked = false;
     SessionMemory memory;
     ReplySink* sink = nullptr;
     std::map<uint32_t, Handle> handles;
@@ -245,13 +258,14 @@ class NamespaceCore {
   void CommitSlices(Publication& publication, PublicationEntry& entry,
                     uint64_t slices, uint64_t now_ms);
   void ReleaseSlices(Publication& publication, PublicationEntry& entry,
-                     uint64_t slices, uint64_t now_ms);
-  void AbortEntry(Publication& publication, PublicationEntry& entry,
-                  uint64_t now_ms);
+                     uint64_t slices);
+  void AbortEntry(Publication& publication, PublicationEntry& entry);
   void SettleAborted(PublicationEntry& entry);
   void CloseHandle(Session& session, Handle& handle, bool died,
                    uint64_t now_ms);
-  void EndIfSettled(Publication* publication);
+  void Linger(Publication* publication, uint64_t now_ms);
+  void StopLingering(Publication* publication);
+  void End(Publication* publication);
   void ExpirePublications(uint64_t now_ms);
   void FinishInFlight(const PublicationEntry& entry);
 
@@ -259,6 +273,7 @@ class NamespaceCore {
   uint32_t TakeFree(uint32_t group, uint16_t owner, uint64_t now_ms);
   void MakeRoom(uint32_t group, uint32_t want, uint64_t now_ms);
   EvictCounts EvictBlocks(std::span<const uint32_t> victims, uint64_t now_ms);
+  void RecallWanted();
   void Recall(uint32_t group);
   void TopUp(uint16_t id, Session& session, uint64_t now_ms);
   void SweepTouches(Session& session, uint64_t now_ms);
@@ -267,6 +282,8 @@ class NamespaceCore {
   void LinkParent(uint32_t block, const BlockKey& parent);
   void UnlinkParent(uint32_t block);
 
+  static void AddClientCounters(const Session& session,
+                                NamespaceCounters* counters);
   bool OwnsLive(uint32_t block, uint32_t generation) const {
     return blocks_.generation(block) == generation &&
            blocks_.meta(block).slot != kNoSlot;
@@ -282,8 +299,14 @@ class NamespaceCore {
   // Ordered maps: what iterates over them must not depend on a hash seed.
   std::map<uint16_t, Session> sessions_;
   std::map<PublicationIdentity, std::unique_ptr<Publication>> publications_;
+  // Those that nobody has open and whose slices are still missing, by when they
+  // end, and how many entries they keep.
+  std::set<std::pair<uint64_t, PublicationIdentity>> lingering_;
+  uint32_t lingering_entries_ = 0;
   // Out of the index, but pinned when it left.
   std::vector<uint32_t> held_quarantined_;
+  size_t quarantine_cursor_ = 0;
+  uint64_t touches_swept_ms_ = 0;
   std::vector<uint16_t> pokes_;
   NamespaceCounters counters_;  // of sessions gone, and of our own events
   // Scratch of MakeRoom and EvictBlocks.

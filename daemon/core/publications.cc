@@ -47,7 +47,7 @@ void NamespaceCore::CommitSlices(Publication& publication,
 }
 
 void NamespaceCore::AbortEntry(Publication& publication,
-                               PublicationEntry& entry, uint64_t) {
+                               PublicationEntry& entry) {
   KVFERRY_CHECK(entry.state == EntryState::kWriting);
   FinishInFlight(entry);
   BlockMeta& meta = blocks_.meta(entry.block);
@@ -73,11 +73,10 @@ void NamespaceCore::SettleAborted(PublicationEntry& entry) {
 }
 
 void NamespaceCore::ReleaseSlices(Publication& publication,
-                                  PublicationEntry& entry, uint64_t slices,
-                                  uint64_t now_ms) {
+                                  PublicationEntry& entry, uint64_t slices) {
   entry.released |= slices;
   if (entry.state == EntryState::kWriting) {
-    AbortEntry(publication, entry, now_ms);
+    AbortEntry(publication, entry);
   }
   SettleAborted(entry);
 }
@@ -91,25 +90,46 @@ void NamespaceCore::CloseHandle(Session& session, Handle& handle, bool died,
     const Group& group = groups_[entry.group];
     ReleaseSlices(
         *publication, entry,
-        group.all_slices == 1 ? 1 : handle.slice_set & group.all_slices,
-        now_ms);
+        group.all_slices == 1 ? 1 : handle.slice_set & group.all_slices);
     handle.owned[p] = false;
   }
-  session.entries -= handle.created;
+  session.entries -= handle.begun;
   KVFERRY_CHECK(publication->open_handles > 0);
   if (--publication->open_handles > 0) return;
   // Other ranks may still come for the slices that are missing, but not to a
   // publication whose writer died.
-  publication->linger_until_ms =
-      now_ms + (died ? 0 : protocol::kPublicationLingerMs);
-  if (publication->writing > 0 && !died) return;
-  EndIfSettled(publication);
+  if (publication->writing > 0 && !died) {
+    Linger(publication, now_ms);
+  } else {
+    End(publication);
+  }
 }
 
-void NamespaceCore::EndIfSettled(Publication* publication) {
+void NamespaceCore::Linger(Publication* publication, uint64_t now_ms) {
+  const auto entries = static_cast<uint32_t>(publication->entries.size());
+  // Nobody is charged for these, so all together get what one session may have.
+  if (lingering_entries_ + entries > protocol::kEntriesPerSessionMax) {
+    End(publication);
+    return;
+  }
+  publication->linger_until_ms = now_ms + protocol::kPublicationLingerMs;
+  lingering_entries_ += entries;
+  lingering_.emplace(publication->linger_until_ms, publication->identity);
+}
+
+void NamespaceCore::StopLingering(Publication* publication) {
+  if (lingering_.erase({publication->linger_until_ms, publication->identity}) ==
+      0) {
+    return;
+  }
+  lingering_entries_ -= static_cast<uint32_t>(publication->entries.size());
+}
+
+void NamespaceCore::End(Publication* publication) {
+  StopLingering(publication);
   for (PublicationEntry& entry : publication->entries) {
     if (entry.state == EntryState::kWriting) {
-      AbortEntry(*publication, entry, 0);
+      AbortEntry(*publication, entry);
     }
     SettleAborted(entry);
   }
@@ -117,13 +137,8 @@ void NamespaceCore::EndIfSettled(Publication* publication) {
 }
 
 void NamespaceCore::ExpirePublications(uint64_t now_ms) {
-  for (auto it = publications_.begin(); it != publications_.end();) {
-    Publication* const publication = it->second.get();
-    ++it;  // EndIfSettled erases the one behind
-    if (publication->open_handles == 0 &&
-        (publication->writing == 0 || publication->linger_until_ms <= now_ms)) {
-      EndIfSettled(publication);
-    }
+  while (!lingering_.empty() && lingering_.begin()->first <= now_ms) {
+    End(publications_.at(lingering_.begin()->second).get());
   }
 }
 

@@ -18,9 +18,15 @@ namespace {
 
 // Blocks evicted at once when one is needed: fences and pin scans are shared.
 constexpr uint32_t kEvictBatch = 64;
-// Candidates looked at for one request before it is told `no space`: bounds
-// the control loop's turn when everything is pinned.
-constexpr uint32_t kEvictScanMax = 65536;
+// Looks at the queue in one go; the rest says `no space`. Bounds a turn of the
+// control loop to a few milliseconds when everything is pinned.
+constexpr uint32_t kEvictScanMax = 16384;
+// Having found nothing, so many looks do until kDryMs have passed: an unpinned
+// block of a small group is found at once, a pinned pool costs nobody a scan.
+constexpr uint32_t kEvictScanDry = 64;
+constexpr uint64_t kDryMs = 10;
+// Quarantined blocks looked at in one go.
+constexpr size_t kQuarantineSweep = 4096;
 
 }  // namespace
 
@@ -32,31 +38,34 @@ uint32_t NamespaceCore::TakeFree(uint32_t group, uint16_t owner,
     MakeRoom(group, batch, now_ms);
   }
   const uint32_t block = blocks_.Grant(group, owner);
-  if (block == kNoBlock) Recall(group);
+  if (block == kNoBlock) groups_[group].wants_recall = true;
   return block;
 }
 
-void NamespaceCore::MakeRoom(uint32_t group, uint32_t want, uint64_t now_ms) {
-  SweepTouches(now_ms);
-  if (!held_quarantined_.empty()) SweepQuarantine();
-  EvictionQueue& evictable = groups_[group].evictable;
-  // A parent becomes a candidate when its last child goes, so the bound is what
-  // is ready, not what is queued now.
-  uint32_t budget = std::min(blocks_.counts(group).ready, kEvictScanMax);
-  while (blocks_.free_count(group) < want && budget > 0) {
-    const uint32_t missing = want - blocks_.free_count(group);
+void NamespaceCore::MakeRoom(uint32_t g, uint32_t want, uint64_t now_ms) {
+  if (touches_swept_ms_ != now_ms) SweepTouches(now_ms);
+  Group& group = groups_[g];
+  uint32_t budget = now_ms < group.dry_until_ms ? kEvictScanDry : kEvictScanMax;
+  bool evicted = false;
+  while (blocks_.free_count(g) < want && budget > 0) {
+    const uint32_t missing = want - blocks_.free_count(g);
     victims_.clear();
-    while (victims_.size() < missing && budget > 0) {
-      --budget;
-      const uint32_t block = evictable.Pop();
-      if (block == kNoBlock) {
-        budget = 0;
-        break;
-      }
+    while (victims_.size() < missing) {
+      const uint32_t block = group.evictable.Pop(&budget);
+      if (block == kNoBlock) break;
       victims_.push_back(block);
     }
+    // The tails that go make their parents candidates: the next round's.
     if (victims_.empty()) break;
-    EvictBlocks(victims_, now_ms);
+    const EvictCounts counts = EvictBlocks(victims_, now_ms);
+    evicted = evicted || counts.evicted > 0;
+    // Looks that led to a block are free, so that want alone bounds those.
+    budget += counts.evicted;
+  }
+  if (!evicted && blocks_.free_count(g) == 0) {
+    if (now_ms >= group.dry_until_ms) group.dry_until_ms = now_ms + kDryMs;
+  } else {
+    group.dry_until_ms = 0;
   }
 }
 
@@ -80,12 +89,21 @@ EvictCounts NamespaceCore::EvictBlocks(std::span<const uint32_t> victims,
           static_cast<uint32_t>(held_.size())};
 }
 
+void NamespaceCore::RecallWanted() {
+  for (uint32_t g = 0; g < groups_.size(); ++g) {
+    if (!groups_[g].wants_recall) continue;
+    groups_[g].wants_recall = false;
+    Recall(g);
+  }
+}
+
 void NamespaceCore::Recall(uint32_t group) {
   for (auto& [id, session] : sessions_) {
     if (session.grants.size() <= group) continue;
     GroupGrants& grants = session.grants[group];
     if (grants.recalled || grants.blocks.empty()) continue;
-    if (session.sink->Room() == 0) continue;  // it has enough to read already
+    // The room that its next run's answers may need is not for this.
+    if (session.sink->Room() <= protocol::kBlocksPerRunMax) continue;
     ReplyRecord record{};
     record.type = static_cast<uint8_t>(ReplyType::kRecall);
     record.group = static_cast<uint8_t>(group);
@@ -97,14 +115,16 @@ void NamespaceCore::Recall(uint32_t group) {
 }
 
 void NamespaceCore::TopUp(uint16_t id, Session& session, uint64_t now_ms) {
-  if (session.handles.empty()) return;  // it publishes nothing
+  if (session.handles.empty() || session.revoked) return;
   for (uint32_t g = 0; g < session.grants.size(); ++g) {
     GroupGrants& grants = session.grants[g];
     const uint32_t target = groups_[g].grant_target;
     // Below half, so that grants travel in full records.
     if (grants.recalled || grants.blocks.size() >= (target + 1) / 2) continue;
     const auto missing = target - static_cast<uint32_t>(grants.blocks.size());
-    if (blocks_.free_count(g) < missing) MakeRoom(g, missing, now_ms);
+    if (blocks_.free_count(g) < missing && now_ms >= groups_[g].dry_until_ms) {
+      MakeRoom(g, missing, now_ms);
+    }
     uint32_t left = std::min(missing, blocks_.free_count(g));
     while (left > 0 && session.sink->Room() > protocol::kBlocksPerRunMax) {
       ReplyRecord record{};
@@ -123,6 +143,7 @@ void NamespaceCore::TopUp(uint16_t id, Session& session, uint64_t now_ms) {
 }
 
 void NamespaceCore::SweepTouches(uint64_t now_ms) {
+  touches_swept_ms_ = now_ms;
   for (auto& [id, session] : sessions_) SweepTouches(session, now_ms);
 }
 
@@ -149,11 +170,18 @@ void NamespaceCore::SweepTouches(Session& session, uint64_t now_ms) {
 }
 
 void NamespaceCore::SweepQuarantine() {
-  std::erase_if(held_quarantined_, [this](uint32_t block) {
-    if (retirer_.Held(block)) return false;
+  for (size_t looks = std::min(held_quarantined_.size(), kQuarantineSweep);
+       looks > 0; --looks) {
+    if (quarantine_cursor_ >= held_quarantined_.size()) quarantine_cursor_ = 0;
+    uint32_t& block = held_quarantined_[quarantine_cursor_];
+    if (retirer_.Held(block)) {
+      ++quarantine_cursor_;
+      continue;
+    }
     blocks_.Free(block);
-    return true;
-  });
+    block = held_quarantined_.back();
+    held_quarantined_.pop_back();
+  }
 }
 
 void NamespaceCore::LinkParent(uint32_t block, const BlockKey& parent) {

@@ -1,5 +1,6 @@
 // What a session's submission records do: NamespaceCore::Submit.
 
+#include <algorithm>
 #include <cstddef>
 #include <utility>
 
@@ -113,8 +114,11 @@ absl::Status NamespaceCore::Submit(uint16_t id,
       return absl::InvalidArgumentError(
           absl::StrCat("record of type ", run[0].type, " begins no run"));
   }
-  if (status.ok()) TopUp(id, session, now_ms);
-  return status;
+  if (!status.ok()) return status;
+  // After the run's answers, for which the caller made sure there is room.
+  RecallWanted();
+  TopUp(id, session, now_ms);
+  return absl::OkStatus();
 }
 
 absl::Status NamespaceCore::Open(Session& session, const SubmitRecord& record) {
@@ -144,6 +148,7 @@ absl::Status NamespaceCore::Open(Session& session, const SubmitRecord& record) {
     publication = std::make_unique<Publication>();
     publication->identity = identity;
   }
+  StopLingering(publication.get());
   ++publication->open_handles;
   it->second.publication = publication.get();
   it->second.slice_set = record.open.slice_set;
@@ -232,7 +237,6 @@ absl::Status NamespaceCore::Begin(uint16_t id, Session& session,
 
   session.grants[head.group].recalled = false;  // it is at work
   Publication& publication = *handle.publication;
-  const auto known = static_cast<uint32_t>(publication.entries.size());
   Answers answers(session.sink, head.handle);
   BlockKey parent{head.begin.parent_lo, head.begin.parent_hi};
   for (uint32_t i = 0; i < count; ++i) {
@@ -255,10 +259,7 @@ absl::Status NamespaceCore::Begin(uint16_t id, Session& session,
     parent = key;
   }
   handle.begun += count;
-  const auto created =
-      static_cast<uint32_t>(publication.entries.size()) - known;
-  handle.created += created;
-  session.entries += created;
+  session.entries += count;
   return absl::OkStatus();
 }
 
@@ -356,14 +357,23 @@ uint32_t NamespaceCore::InsertPending(const BlockKey& key, uint32_t block,
   uint32_t slot = index_.Insert(key, word, /*aux=*/0);
   if (slot != kNoSlot) return slot;
   // Both buckets are full, which a load of 0.7 makes rare but not impossible.
-  // Anything there that can go may go.
-  victims_.clear();
-  for (uint32_t occupant : index_.Occupants(key)) {
-    const uint32_t other =
-        protocol::UnpackResidence(index_.host(occupant)).block;
-    if (blocks_.state(other) == BlockState::kReady) victims_.push_back(other);
+  // The coldest of theirs that can go goes, tails before what they continue.
+  std::vector<uint32_t> occupants;
+  for (uint32_t at : index_.Occupants(key)) {
+    const uint32_t other = protocol::UnpackResidence(index_.host(at)).block;
+    if (blocks_.state(other) == BlockState::kReady) occupants.push_back(other);
   }
-  EvictBlocks(victims_, now_ms);
+  std::sort(occupants.begin(), occupants.end(), [this](uint32_t a, uint32_t b) {
+    const BlockMeta& x = blocks_.meta(a);
+    const BlockMeta& y = blocks_.meta(b);
+    if ((x.children == 0) != (y.children == 0)) {
+      return x.children == 0;
+    }
+    return static_cast<int32_t>(x.last_use_ms - y.last_use_ms) < 0;
+  });
+  for (uint32_t other : occupants) {
+    if (EvictBlocks({&other, 1}, now_ms).evicted > 0) break;
+  }
   return index_.Insert(key, word, /*aux=*/0);
 }
 
@@ -398,7 +408,7 @@ absl::Status NamespaceCore::EndRange(uint16_t id, Session& session,
         CommitSlices(*handle.publication, entry, slices, now_ms);
         answer = PublishAnswer::kCommitted;
       } else {
-        ReleaseSlices(*handle.publication, entry, slices, now_ms);
+        ReleaseSlices(*handle.publication, entry, slices);
       }
     } else if (entry.state == EntryState::kReady ||
                entry.state == EntryState::kExists) {

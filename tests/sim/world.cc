@@ -117,7 +117,7 @@ void World::Operate() {
       for (const auto& client : clients_) {
         for (const BlockUse& use : client->writable()) cleared_.insert(use);
       }
-      core_->Clear(now_ms_);
+      core_->Clear();
       leases_.clear();
       return;
     }

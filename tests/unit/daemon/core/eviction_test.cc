@@ -158,7 +158,7 @@ TEST_F(EvictionTest, ClearLeavesPinnedBytesToTheirReaders) {
   session->Pin(block);
   const uint64_t epoch = core_->content_epoch();
 
-  EXPECT_EQ(core_->Clear(10), 2u);
+  EXPECT_EQ(core_->Clear(), 2u);
 
   EXPECT_EQ(core_->content_epoch(), epoch + 1);
   EXPECT_FALSE(Ready(Key(1)));
@@ -211,6 +211,53 @@ TEST_F(EvictionTest, ATicketNamesTheBlockThatIsMissing) {
   EXPECT_THAT(core_->HoldLease(0, keys, 1, 1000),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("block 1")));
   EXPECT_EQ(core_->Evict("", 8, 10).evicted, 1u);
+}
+
+TEST_F(EvictionTest, TicketsHoldAtMostHalfOfTheBlocksAndNoneTwice) {
+  Make(4);
+  auto session = Session(0);
+  Publish(*session, 1, {Key(1), Key(2), Key(3)});
+  const std::vector<BlockKey> three = {Key(1), Key(2), Key(3)};
+  const std::vector<BlockKey> twice = {Key(1), Key(1)};
+
+  EXPECT_THAT(core_->HoldLease(0, three, 1, 1000),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("the limit is 2")));
+  EXPECT_THAT(
+      core_->HoldLease(0, twice, 1, 1000),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("named twice")));
+}
+
+// Goal    A pool full of pinned blocks is not scanned anew for every begin, and
+//         what is unpinned is found.
+TEST_F(EvictionTest, ABlockThatIsUnpinnedInAPinnedPoolIsFoundWithinATick) {
+  Make(2000);
+  auto session = Session(0);
+  std::vector<uint32_t> blocks;
+  for (uint64_t i = 0; i < 2000; ++i) {
+    session->replies.clear();
+    const std::vector<uint32_t> block =
+        Publish(*session, static_cast<uint32_t>(i), {Key(10 + i)});
+    blocks.insert(blocks.end(), block.begin(), block.end());
+  }
+  for (uint32_t block : blocks) session->Pin(block);
+  session->replies.clear();
+  ASSERT_THAT(session->Open(5000, 1), IsOk());
+  session->now_ms = 100;
+  uint32_t position = 0;
+  do {  // what eviction had freed ahead
+    ASSERT_LT(position, 200u);
+    ASSERT_THAT(session->Begin(5000, position, {Key(9000 + position)}),
+                IsOk());
+    ++position;
+  } while (session->Answers().back() == protocol::PublishAnswer::kYours);
+  ASSERT_EQ(session->Answers().back(), protocol::PublishAnswer::kNoSpace);
+
+  session->Unpin(blocks[1234]);
+  session->now_ms = 150;
+  ASSERT_THAT(session->Begin(5000, position, {Key(9900)}), IsOk());
+
+  EXPECT_EQ(session->Answers().back(), protocol::PublishAnswer::kYours);
 }
 
 TEST_F(EvictionTest, OverheadStaysUnder128BytesABlock) {

@@ -269,7 +269,7 @@ TEST_F(PublicationTest, ClearVoidsWhatIsBeingPublished) {
   ASSERT_THAT(session->Open(1, 1), IsOk());
   ASSERT_THAT(session->Begin(1, 0, {Key(1)}), IsOk());
 
-  EXPECT_EQ(core_->Clear(0), 1u);
+  EXPECT_EQ(core_->Clear(), 1u);
   ASSERT_THAT(session->Commit(1, 0, 1), IsOk());
 
   EXPECT_FALSE(Ready(Key(1)));
@@ -302,6 +302,84 @@ TEST_F(PublicationTest, RecallAsksIdleSessionsForTheirGrants) {
             static_cast<uint8_t>(protocol::ReplyType::kRecall));
   ASSERT_THAT(idle->Return(idle->granted), IsOk());
   EXPECT_EQ(core_->session_counts(0).granted, 0u);
+}
+
+// Goal    A recall never takes the room that a run's answers were promised.
+// Method  The caller's reply ring has room for exactly RepliesMax; every
+//         position is answered on its own and the first finds no block while
+//         the caller holds a grant that could be recalled.
+TEST_F(PublicationTest, ARecallDoesNotFillTheRingOfTheRunThatWantsIt) {
+  Make(400);  // grants of four
+  auto session = Session(0);
+  ASSERT_THAT(session->Open(1, 1), IsOk());
+  std::vector<BlockKey> keys;
+  for (uint64_t i = 0; i < 196; ++i) keys.push_back(Key(1000 + i));
+  std::vector<uint32_t> blocks = Publish(*session, 2, keys);
+  for (uint64_t i = 0; i < 200; ++i) {
+    keys.resize(200);
+    keys[i] = Key(2000 + i);
+  }
+  const std::vector<uint32_t> more = Publish(*session, 3, keys);
+  blocks.insert(blocks.end(), more.begin(), more.end());
+  for (uint32_t block : blocks) session->Pin(block);
+  auto head = TestSession::Record(SubmitType::kBegin, 1);
+  head.begin = {0, protocol::kBlocksPerRunMax, 0, 0};
+  std::vector<protocol::SubmitRecord> run = {head};
+  for (uint32_t i = 0; i < protocol::kBlocksPerRunMax; ++i) {
+    run.push_back(TestSession::Record(SubmitType::kBeginBlock, 1));
+    const BlockKey key = Key(5000 + i);
+    run.back().begin_block = {
+        key.lo, key.hi, i % 2 == 0 ? kNoBlock : protocol::kAlreadyThere, 0};
+  }
+  while (session->Room() > NamespaceCore::RepliesMax(head)) {
+    session->replies.push_back({});
+  }
+
+  EXPECT_THAT(session->Submit(run), IsOk());
+
+  EXPECT_EQ(session->Room(), 0u);
+}
+
+TEST_F(PublicationTest, ARevokedSessionKeepsItsBlocksButNobodyWaitsForThem) {
+  Make(8);
+  auto bad = Session(0);
+  auto good = Session(1);
+  ASSERT_THAT(bad->Open(1, 1), IsOk());
+  ASSERT_THAT(good->Open(1, 2), IsOk());
+  ASSERT_THAT(bad->Begin(1, 0, {Key(1)}), IsOk());
+
+  core_->RevokeSession(0);
+
+  EXPECT_EQ(core_->counts(0).quarantined, 1u);
+  ASSERT_THAT(good->Begin(1, 0, {Key(1)}), IsOk());
+  EXPECT_THAT(good->Answers(), ElementsAre(PublishAnswer::kYours));
+  EXPECT_THAT(bad->Commit(1, 0, 1),
+              StatusIs(absl::StatusCode::kPermissionDenied));
+  core_->RemoveSession(0, 0);
+  EXPECT_EQ(core_->counts(0).free, 7u);
+}
+
+TEST_F(PublicationTest, PositionsJoinedCountAgainstTheSessionToo) {
+  Make(8, 2);
+  auto rank = Session(0);
+  std::vector<BlockKey> keys;
+  for (uint64_t i = 0; i < protocol::kBlocksPerRunMax; ++i) {
+    keys.push_back(Key(10 + i));
+  }
+  const std::vector<uint32_t> there(keys.size(), protocol::kAlreadyThere);
+  absl::Status status;
+  uint32_t begun = 0;
+  for (uint32_t handle = 0; handle < 300 && status.ok(); ++handle) {
+    status = rank->Open(handle, 9, 0b01);
+    for (uint32_t run = 0; run < 4 && status.ok(); ++run) {
+      status =
+          rank->Begin(handle, run * protocol::kBlocksPerRunMax, keys, there);
+      if (status.ok()) begun += protocol::kBlocksPerRunMax;
+      rank->replies.clear();
+    }
+  }
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_EQ(begun, protocol::kEntriesPerSessionMax);
 }
 
 // What a session may not do: refused, and nothing of the run was done.
