@@ -13,24 +13,25 @@ namespace kvferry {
 // of. (Mappings are MADV_DONTFORK, so a child that went on would crash.)
 class ForkGuard {
  public:
-  ForkGuard() : generation_(Generation().load(std::memory_order_relaxed)) {}
+  ForkGuard() : generation_(Register()) {}
 
   // True in a child forked after this object was made.
   bool forked() const {
-    return Generation().load(std::memory_order_relaxed) != generation_;
+    return forks_.load(std::memory_order_relaxed) != generation_;
   }
 
  private:
-  static std::atomic<uint32_t>& Generation() {
-    static std::atomic<uint32_t> generation{Register()};
-    return generation;
-  }
   static uint32_t Register() {
-    ::pthread_atfork(nullptr, nullptr, [] {
-      Generation().fetch_add(1, std::memory_order_relaxed);
+    static const int registered = ::pthread_atfork(nullptr, nullptr, [] {
+      forks_.fetch_add(1, std::memory_order_relaxed);
     });
-    return 1;
+    (void)registered;
+    return forks_.load(std::memory_order_relaxed);
   }
+
+  // Not a static local: those are asked on every access whether they are
+  // initialised.
+  static inline constinit std::atomic<uint32_t> forks_{1};
 
   const uint32_t generation_;
 };

@@ -31,8 +31,10 @@ function(kvferry_add_tier tier)
 endfunction()
 
 # Integration tests start the programs.
-kvferry_add_tier(unit LABELS unit integration TARGETS ${kvferry_programs})
-kvferry_add_tier(threads LABELS threads TARGETS kvferryd)
+kvferry_add_tier(unit LABELS unit integration stress FOLDERS stress
+  TARGETS ${kvferry_programs})
+kvferry_add_tier(threads LABELS threads stress FOLDERS stress
+  TARGETS kvferryd)
 # The installation wants everything that it installs.
 kvferry_add_tier(release LABELS stress FOLDERS sim litmus stress
   TARGETS kvferry ${kvferry_programs})

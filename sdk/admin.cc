@@ -158,14 +158,17 @@ absl::StatusOr<DaemonStatus> AdminClient::Status() {
 }
 
 absl::StatusOr<std::vector<NamespaceStatus>> AdminClient::Namespaces() {
-  KVFERRY_ASSIGN_OR_RETURN(
-      const std::unique_ptr<wire::NamespacesT> answer,
-      impl_->Ask<wire::NamespacesT>(wire::GetNamespacesT{}));
   std::vector<NamespaceStatus> namespaces;
-  for (const auto& status : answer->namespaces) {
-    namespaces.push_back(FromWire(*status));
+  for (;;) {
+    wire::GetNamespacesT request;
+    request.first = static_cast<uint32_t>(namespaces.size());
+    KVFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<wire::NamespacesT> answer,
+                             impl_->Ask<wire::NamespacesT>(std::move(request)));
+    for (const auto& status : answer->namespaces) {
+      namespaces.push_back(FromWire(*status));
+    }
+    if (!answer->more || answer->namespaces.empty()) return namespaces;
   }
-  return namespaces;
 }
 
 absl::Status AdminClient::CreateNamespace(const NamespaceSpec& spec,

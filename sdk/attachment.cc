@@ -1,16 +1,22 @@
 #include "sdk/attachment.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "base/status.h"
 #include "protocol/spec.h"
 
 namespace kvferry::sdk {
 namespace {
+
+constexpr int kSegmentPollMs = 10;
 
 std::span<const protocol::GroupRecord> GroupsOf(
     const protocol::IndexHeader& index) {
@@ -64,6 +70,10 @@ Attachment::~Attachment() {
   if (files_.lock.valid()) {
     (void)::fcntl(files_.lock.get(), F_OFD_SETLK, &lock);
   }
+  // Likewise the socket; what was sent before is still delivered.
+  if (connection_ != nullptr && !forked()) {
+    (void)::shutdown(connection_->fd(), SHUT_RDWR);
+  }
 }
 
 absl::StatusOr<std::shared_ptr<Attachment>> Attachment::Create(
@@ -81,7 +91,29 @@ absl::StatusOr<std::shared_ptr<Attachment>> Attachment::Create(
         absl::StrCat("attached: ", groups, " groups in the specification, ",
                      attachment->segments_.group_count(), " in the index"));
   }
+  for (uint32_t g = 0; g < groups; ++g) {
+    const GroupSpec& spec = attachment->info_.spec.groups[g];
+    const protocol::GroupRecord& record = attachment->segments_.group(g);
+    if (spec.block_tokens != record.block_tokens ||
+        spec.slice_count != record.slice_count ||
+        spec.page_bytes() != record.page_bytes ||
+        static_cast<uint32_t>(spec.rule) != record.hit_rule ||
+        spec.trailing_blocks != record.trailing_blocks) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "attached: group ", g,
+          " of the specification and of the index differ (pages of ",
+          spec.page_bytes(), " and ", record.page_bytes, " bytes)"));
+    }
+  }
+  // The segments there are follow at once; until they are here a hit would be a
+  // miss.
   attachment->Drain();
+  while (attachment->segments_taken_ < attached.segment_count &&
+         !attachment->connection_->closed() && absl::Now() < deadline) {
+    pollfd entry{attachment->connection_->fd(), POLLIN, 0};
+    (void)::poll(&entry, 1, kSegmentPollMs);
+    attachment->Drain();
+  }
   return attachment;
 }
 
@@ -90,9 +122,12 @@ void Attachment::Drain() {
   MutexLock lock(&drain_mutex_);
   connection_->Drain();
   for (Connection::Segment& segment : connection_->TakeSegments()) {
+    ++segments_taken_;
     absl::Status status = segments_.Add(segment.added, std::move(segment.fd));
     if (!status.ok()) segment_status_ = std::move(status);
   }
+  // A recall is the background thread's to answer, whoever took it in.
+  if (connection_->poked()) channel_.AskForService();
 }
 
 absl::Status Attachment::segment_status() {

@@ -100,6 +100,7 @@ class Attachment {
   // Held while a segment is on its way from the socket into the table, so that
   // whoever finds the socket empty finds the table complete.
   Mutex drain_mutex_;
+  std::atomic<uint32_t> segments_taken_{0};  // announcements, mapped or not
   absl::Status segment_status_ ABSL_GUARDED_BY(drain_mutex_);
 };
 

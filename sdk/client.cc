@@ -54,7 +54,10 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Attach(
   return std::unique_ptr<Client>(new Client(std::move(impl)));
 }
 
-NamespaceInfo Client::info() const { return impl_->attachment()->info(); }
+NamespaceInfo Client::info() const {
+  if (impl_->forked()) return {};  // its mutex may have been held at the fork
+  return impl_->attachment()->info();
+}
 
 bool Client::connected() const {
   return !impl_->forked() && impl_->connected();

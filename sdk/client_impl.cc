@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,7 +23,9 @@ namespace {
 
 constexpr absl::Duration kBackoffMin = absl::Milliseconds(10);
 constexpr absl::Duration kBackoffMax = absl::Seconds(1);
-constexpr absl::Duration kReattachTimeout = absl::Seconds(5);
+// Also what the destructor may have to wait for.
+constexpr absl::Duration kReattachTimeout = absl::Seconds(1);
+constexpr absl::Duration kLastFlushTimeout = absl::Seconds(1);
 // How often something that nobody announces is looked at again: retired
 // attachments, submissions that found no room.
 constexpr absl::Duration kServiceInterval = absl::Milliseconds(100);
@@ -39,6 +43,7 @@ absl::Status ForkedError() {
 ClientImpl::ClientImpl(const AttachOptions& options) : options_(options) {
   if (options_.socket_path.empty()) {
     options_.socket_path = DefaultSocketPath();
+    default_path_ = ::getenv("KVFERRY_SOCKET") == nullptr && ::geteuid() != 0;
   }
   if (options_.client_name.empty()) options_.client_name = ProgramName();
 }
@@ -75,8 +80,14 @@ absl::StatusOr<std::unique_ptr<ClientImpl>> ClientImpl::Attach(
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  client->background_ = std::thread([self = client.get()] { self->Run(); });
+  absl::Status started;
+  try {
+    client->background_ = std::thread([self = client.get()] { self->Run(); });
+  } catch (const std::system_error& error) {
+    started = ErrnoStatus(error.code().value(), "attach: background thread");
+  }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (!started.ok()) return started;
   return client;
 }
 
@@ -89,6 +100,11 @@ ClientImpl::~ClientImpl() {
   }
   MutexLock lock(&mutex_);
   if (owner_ == nullptr) return;
+  // What was committed stays committed: the daemon shall have taken it in
+  // before it hears of the end.
+  if (connected()) {
+    (void)owner_->channel().Flush(absl::Now() + kLastFlushTimeout);
+  }
   owner_->connection()->Close();
   owner_->channel().MakeVoid();
   // An orderly end says that nothing here is read or written any more. A
@@ -114,6 +130,15 @@ absl::StatusOr<std::shared_ptr<Attachment>> ClientImpl::AttachOnce(
     absl::Time deadline) const {
   KVFERRY_ASSIGN_OR_RETURN(std::unique_ptr<Connection> connection,
                            Connection::Connect(options_.socket_path, deadline));
+  // A default path may lie in a directory that everybody writes; whoever names
+  // a socket knows whose it is.
+  if (default_path_ && connection->peer_uid() != 0 &&
+      connection->peer_uid() != ::geteuid()) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        "the daemon at ", options_.socket_path, " is user ",
+        connection->peer_uid(), "'s, neither root's nor this user's (",
+        ::geteuid(), "); name its socket if it is meant"));
+  }
   protocol::wire::AttachT request;
   request.protocol_version = protocol::kProtocolVersion;
   request.layout_version = protocol::kLayoutVersion;
@@ -138,6 +163,12 @@ absl::StatusOr<std::shared_ptr<Attachment>> ClientImpl::AttachOnce(
   KVFERRY_ASSIGN_OR_RETURN(std::unique_ptr<protocol::wire::AttachedT> attached,
                            Connection::TakeBody<protocol::wire::AttachedT>(
                                std::move(reply.message)));
+  if (!options_.accept_existing &&
+      (attached->spec == nullptr ||
+       !(protocol::FromWire(*attached->spec) == options_.spec))) {
+    return absl::InternalError(
+        "attach: the daemon answered with another specification");
+  }
   return Attachment::Create(
       std::move(connection), *attached, std::move(reply.fds),
       {.spin = options_.spin, .service_fd = wake_.get()}, deadline);

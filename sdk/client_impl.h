@@ -75,6 +75,7 @@ class ClientImpl {
   std::atomic<bool> connected_{false};
   std::atomic<bool> stopping_{false};
   bool can_reclaim_ = false;
+  bool default_path_ = false;  // nobody named the socket
   UniqueFd wake_;
 
   mutable Mutex mutex_;

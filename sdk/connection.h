@@ -88,6 +88,7 @@ class Connection {
   std::vector<Segment> TakeSegments();
 
   // Whether the daemon asked to look at the reply ring since the last call.
+  bool poked() const { return poked_.load(std::memory_order_acquire); }
   bool TakePoke() { return poked_.exchange(false, std::memory_order_acq_rel); }
 
   // From now on another thread drains whenever the socket is readable.

@@ -57,6 +57,7 @@ class Hazards {
   static bool Names(const void* object);
 
  private:
+  friend struct HazardSlotOwner;
   static HazardSlot* Adopt();
 
   // initial-exec: without it a shared library calls a function to find it.

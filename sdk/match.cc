@@ -42,6 +42,9 @@ PinnedPrefix& PinnedPrefix::operator=(PinnedPrefix&& other) noexcept {
 }
 
 const PinnedPrefix::Range* PinnedPrefix::Find(uint32_t group) const {
+  // Ranges of an empty one are left over: to keep them costs a match less than
+  // to clear them.
+  if (attachment_ == nullptr) return nullptr;
   for (const Range& range : ranges_) {
     if (range.group == group) return &range;
   }
@@ -86,21 +89,15 @@ absl::Status PinnedPrefix::Check() const {
 void PinnedPrefix::Release() {
   sdk::Attachment* const attachment = std::exchange(attachment_, nullptr);
   tokens_ = 0;
-  if (attachment == nullptr) {
-    ranges_.clear();
-    return;
-  }
   // In a forked child the cells are not mapped, and the pins are the parent's.
-  if (!attachment->forked()) [[likely]] {
-    // A copy: the last Lower is the last access to the attachment.
-    const sdk::PinTable pins = attachment->pins();
-    for (const Range& range : ranges_) {
-      for (uint32_t i = 0; i < range.count; ++i) {
-        pins.Lower(blocks_[range.offset + i]);
-      }
+  if (attachment == nullptr || attachment->forked()) return;
+  // A copy: the last Lower is the last access to the attachment.
+  const sdk::PinTable pins = attachment->pins();
+  for (const Range& range : ranges_) {
+    for (uint32_t i = 0; i < range.count; ++i) {
+      pins.Lower(blocks_[range.offset + i]);
     }
   }
-  ranges_.clear();
 }
 
 namespace sdk {
@@ -151,13 +148,6 @@ inline uint32_t Matcher::FindRun(const Attachment& attachment,
                                  uint64_t* words, uint64_t* slots) {
   const IndexView& index = attachment.index();
   const auto count = static_cast<uint32_t>(keys.size());
-  if (count == 1) {
-    index.PrefetchAll(keys[0]);
-    const IndexHit hit = index.Find(keys[0]);
-    words[0] = hit.word;
-    slots[0] = hit.slot;
-    return hit.found();
-  }
   for (uint32_t i = 0; i < count && i < kTagWindow; ++i) {
     index.PrefetchTags(keys[i]);
   }
@@ -178,14 +168,66 @@ inline uint32_t Matcher::FindRun(const Attachment& attachment,
   return count;
 }
 
+inline void Matcher::SetOnlyRange(uint32_t group, uint32_t count,
+                                  PinnedPrefix* prefix) {
+  if (prefix->ranges_.size() != 1) [[unlikely]]
+    prefix->ranges_.resize(1);
+  prefix->ranges_[0] = {
+      .group = group, .first = 0, .count = count, .offset = 0};
+}
+
+// The same steps as below for a single key, kept in registers: what it costs
+// beyond memory is seen here and nowhere else.
+inline absl::Status Matcher::MatchOne(Attachment* attachment, uint32_t group,
+                                      const BlockKey& key,
+                                      PinnedPrefix* prefix) {
+  const IndexView& index = attachment->index();
+  const PinTable& pins = attachment->pins();
+  const TouchLog& touches = attachment->touches();
+  const SegmentTable& segments = attachment->segments();
+  index.PrefetchAll(key);
+  const IndexHit hit = index.Find(key);
+  const uint32_t block = hit.block();
+  if (!hit.found() || !segments.InGroup(group, block) ||
+      (!segments.complete() && !attachment->MapSegmentOf(group, block))) {
+    touches.Record(0, 0, key);
+    touches.Count(0);
+    return absl::OkStatus();
+  }
+  // The touch before the pin: its stores are done while the cell's line is on
+  // its way, where after it they would hold up the next locked instruction.
+  pins.Prefetch(block);
+  touches.Record(hit.word, 1, BlockKey{});
+  touches.Count(1);
+  if (!pins.Raise(block)) [[unlikely]] {
+    touches.Uncount(1);
+    return TooManyPins(block);
+  }
+  protocol::PinFence();
+  if (!Confirm(index, key, hit)) [[unlikely]] {
+    pins.Lower(block);
+    touches.Uncount(1);
+    touches.CountRaces(1);
+    return absl::OkStatus();
+  }
+  if (prefix->blocks_.empty()) [[unlikely]]
+    prefix->blocks_.resize(1);
+  prefix->blocks_[0] = block;
+  SetOnlyRange(group, 1, prefix);
+  prefix->tokens_ = segments.group(group).block_tokens;
+  prefix->attachment_ = attachment;
+  return absl::OkStatus();
+}
+
 absl::Status Matcher::MatchPrefix(Attachment* attachment, uint32_t group,
                                   std::span<const BlockKey> keys,
                                   PinnedPrefix* prefix) {
+  if (keys.size() == 1) return MatchOne(attachment, group, keys[0], prefix);
   const auto key_count = static_cast<uint32_t>(keys.size());
   if (prefix->scratch_.size() < 2 * size_t{key_count}) {
     prefix->scratch_.resize(2 * size_t{key_count});
-    prefix->blocks_.resize(key_count);
   }
+  if (prefix->blocks_.size() < key_count) prefix->blocks_.resize(key_count);
   uint64_t* const words = prefix->scratch_.data();
   uint64_t* const slots = words + key_count;
   uint32_t* const blocks = prefix->blocks_.data();
@@ -226,8 +268,7 @@ absl::Status Matcher::MatchPrefix(Attachment* attachment, uint32_t group,
                  valid < key_count ? keys[valid] : BlockKey{});
   touches.Count(valid);
   if (valid == 0) return absl::OkStatus();
-  prefix->ranges_.push_back(
-      {.group = group, .first = 0, .count = valid, .offset = 0});
+  SetOnlyRange(group, valid, prefix);
   prefix->tokens_ = uint64_t{valid} * segments.group(group).block_tokens;
   prefix->attachment_ = attachment;
   return absl::OkStatus();

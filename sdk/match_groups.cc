@@ -69,8 +69,8 @@ Matcher::GroupsMatch::GroupsMatch(Attachment* attachment,
   for (const GroupKeys& group : groups) key_count += group.keys.size();
   if (prefix->scratch_.size() < 2 * key_count) {
     prefix->scratch_.resize(2 * key_count);
-    prefix->blocks_.resize(key_count);
   }
+  if (prefix->blocks_.size() < key_count) prefix->blocks_.resize(key_count);
   std::fill_n(prefix->scratch_.begin(), key_count, kUnknown);
 
   limit_tokens_ = ~uint64_t{0};
@@ -236,6 +236,7 @@ absl::Status Matcher::GroupsMatch::Run() {
 
 void Matcher::GroupsMatch::Finish(uint64_t boundary) {
   const TouchLog& touches = attachment_->touches();
+  prefix_->ranges_.clear();
   uint32_t offset = 0;
   for (const Group& group : groups()) {
     const uint32_t end = group.first + group.count;

@@ -52,6 +52,13 @@ class Matcher {
   // pins of its victims.
   static constexpr uint32_t kRetiringReads = 64;
 
+  static absl::Status MatchOne(Attachment* attachment, uint32_t group,
+                               const BlockKey& key, PinnedPrefix* prefix);
+
+  // Makes [0, count) of one group what the prefix holds.
+  static void SetOnlyRange(uint32_t group, uint32_t count,
+                           PinnedPrefix* prefix);
+
   // Looks up keys until one misses, and fetches the pin cells of the others.
   // words[i] and slots[i] are written for i below the result; slots may be
   // beyond it, too.
@@ -59,9 +66,12 @@ class Matcher {
                           std::span<const BlockKey> keys, uint64_t* words,
                           uint64_t* slots);
   // Whether the pinned hit may be read.
-  static bool Confirm(const IndexView& index, const BlockKey& key,
-                      const IndexHit& hit) {
+  [[gnu::always_inline]] static bool Confirm(const IndexView& index,
+                                             const BlockKey& key,
+                                             const IndexHit& hit) {
     IndexView::Verdict verdict = index.Recheck(key, hit);
+    if (verdict == IndexView::Verdict::kValid) [[likely]]
+      return true;
     for (uint32_t i = 0;
          verdict == IndexView::Verdict::kRetiring && i < kRetiringReads; ++i) {
       SpinPause();

@@ -3,9 +3,11 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "base/status.h"
 #include "protocol/limits.h"
 #include "sdk/client_impl.h"
@@ -13,10 +15,15 @@
 namespace kvferry::sdk {
 namespace {
 
-uint64_t RandomWord() {
+// How long a segment that was announced may take to arrive.
+constexpr absl::Duration kSegmentTimeout = absl::Seconds(1);
+
+absl::StatusOr<uint64_t> RandomWord() {
   uint64_t word = 0;
   while (word == 0) {
-    if (::getrandom(&word, sizeof(word), 0) != sizeof(word)) word = 0;
+    if (::getrandom(&word, sizeof(word), 0) == sizeof(word)) continue;
+    if (errno != EINTR) return ErrnoStatus(errno, "publish: getrandom");
+    word = 0;
   }
   return word;
 }
@@ -45,10 +52,12 @@ absl::StatusOr<std::unique_ptr<PublicationState>> PublicationState::Open(
         absl::StrCat("publish: slices [", first, ", +", options.slice_count,
                      "), the namespace has ", slice_count));
   }
-  const uint64_t instance =
-      options.engine_instance != 0 ? options.engine_instance : RandomWord();
-  const uint64_t publication =
-      options.engine_instance != 0 ? options.publication : RandomWord();
+  uint64_t instance = options.engine_instance;
+  uint64_t publication = options.publication;
+  if (instance == 0) {
+    KVFERRY_ASSIGN_OR_RETURN(instance, RandomWord());
+    KVFERRY_ASSIGN_OR_RETURN(publication, RandomWord());
+  }
   KVFERRY_ASSIGN_OR_RETURN(
       PublicationRecord * record,
       attachment->channel().Open(instance, publication, SliceMask(first, count),
@@ -111,7 +120,31 @@ absl::StatusOr<uint32_t> PublicationState::Begin(uint32_t group,
                            attachment_->channel().Begin(
                                record_, group, parent, keys, ready_, deadline));
   size_ = first + static_cast<uint32_t>(keys.size());
+  if (!segments.complete() || !segments.writable()) {
+    GiveUpUnmapped(first, deadline);
+  }
   return first;
+}
+
+void PublicationState::GiveUpUnmapped(uint32_t first, absl::Time deadline) {
+  // The daemon announces a segment before it grants a block of it, but by the
+  // socket, which may be behind the rings; or mapping it has failed here. A
+  // page that nobody can write must not be committed.
+  deadline = std::min(deadline, absl::Now() + kSegmentTimeout);
+  for (uint32_t p = first; p < size_; ++p) {
+    for (;;) {
+      const PublicationEntry entry = attachment_->channel().Look(record_, p);
+      if (entry.outcome != BlockOutcome::kWriting ||
+          BlockAddress(entry) != nullptr) {
+        break;
+      }
+      if (!attachment_->segments().writable() || absl::Now() >= deadline) {
+        attachment_->channel().AbortOne(record_, p);
+        break;
+      }
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  }
 }
 
 BlockOutcome PublicationState::outcome(uint32_t position) {

@@ -42,6 +42,8 @@ class PublicationState {
   uint32_t CountVisible(uint32_t first, uint32_t count);
 
  private:
+  // Aborts the positions from `first` on that this process cannot write.
+  void GiveUpUnmapped(uint32_t first, absl::Time deadline);
   PublicationState(std::shared_ptr<Attachment> attachment,
                    PublicationRecord* record)
       : attachment_(std::move(attachment)), record_(record) {}

@@ -63,7 +63,7 @@ PublishChannel::PublishChannel(const SessionMemory& memory,
 
 absl::Status PublishChannel::Unavailable() const {
   return absl::UnavailableError(
-      "publish: the daemon is away; publish again when it is back");
+      "publish: the daemon is away; open a new publication when it is back");
 }
 
 template <typename Done>
@@ -276,17 +276,23 @@ absl::StatusOr<PublicationRecord*> PublishChannel::Open(
   // Numbers come round after four thousand million publications; those still
   // in use are stepped over.
   while (records_.contains(next_handle_)) ++next_handle_;
-  SubmitRecord record = MakeRecord(SubmitType::kOpen, next_handle_);
+  const uint32_t handle = next_handle_++;
+  SubmitRecord record = MakeRecord(SubmitType::kOpen, handle);
   record.open.engine_instance = engine_instance;
   record.open.publication = publication;
   record.open.slice_set = slice_set;
-  KVFERRY_RETURN_IF_ERROR(Post({&record, 1}, deadline));
-  ++open_count_;
+  // Entered before Post, which may let go of the mutex: nobody else shall take
+  // the number, nor the place below the limit.
   auto owned = std::make_unique<PublicationRecord>(
-      record.handle, slice_set, (slice_set & all_slices_) == all_slices_);
+      handle, slice_set, (slice_set & all_slices_) == all_slices_);
   PublicationRecord* const opened = owned.get();
-  records_[record.handle] = std::move(owned);
-  next_handle_ = record.handle + 1;
+  records_[handle] = std::move(owned);
+  ++open_count_;
+  if (absl::Status posted = Post({&record, 1}, deadline); !posted.ok()) {
+    records_.erase(handle);
+    --open_count_;
+    return posted;
+  }
   return opened;
 }
 
@@ -319,6 +325,7 @@ absl::StatusOr<uint32_t> PublishChannel::Begin(PublicationRecord* record,
   // Slices that other ranks write too must get the same answer everywhere, so
   // only the daemon decides about those.
   const bool whole = record->whole();
+  entry_count_ += count;  // reserved: Post may let go of the mutex
   for (uint32_t done = 0; done < count;) {
     const uint32_t run_count = std::min(count - done, kBlocksPerRunMax);
     run_.clear();
@@ -352,10 +359,10 @@ absl::StatusOr<uint32_t> PublishChannel::Begin(PublicationRecord* record,
     if (!posted.ok()) {
       if (void_) return posted;
       record->Truncate(first + done, &grants_);
+      entry_count_ -= count - done;
       if (done > 0) CloseRecord(record);
       return posted;
     }
-    entry_count_ += run_count;
     done += run_count;
   }
   if (record->awaiting() == 0) return first;
@@ -431,6 +438,23 @@ absl::Status PublishChannel::WaitForAnswers(PublicationRecord* record,
   MutexLock lock(&mutex_);
   return WaitUntil([record] { return record->unanswered_ranges() == 0; },
                    /*for_room=*/false, deadline);
+}
+
+void PublishChannel::AbortOne(PublicationRecord* record, uint32_t position) {
+  MutexLock lock(&mutex_);
+  Pump();
+  if (void_ || record->closed) return;
+  EndRange(record, position, 1, SubmitType::kAbort);
+}
+
+absl::Status PublishChannel::Flush(absl::Time deadline) {
+  MutexLock lock(&mutex_);
+  return WaitUntil(
+      [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        return deferred_.empty() &&
+               submissions_.consumed() == submissions_.tail();
+      },
+      /*for_room=*/true, deadline);
 }
 
 void PublishChannel::Abort(PublicationRecord* record) {

@@ -76,6 +76,7 @@ class PublishChannel {
 
   // Gives up what is not committed. Does not wait.
   void Abort(PublicationRecord* record);
+  void AbortOne(PublicationRecord* record, uint32_t position);
   // Ends the publication; what is not committed is aborted. Does not wait.
   void Close(PublicationRecord* record);
   // The same, and the record is used no more.
@@ -83,6 +84,10 @@ class PublishChannel {
 
   // Takes in replies, gives recalled blocks back, sends what found no room.
   void Service();
+  // Has somebody call Service().
+  void AskForService();
+  // Waits until the daemon has taken in everything submitted so far.
+  absl::Status Flush(absl::Time deadline);
   // Whether Service() should be called again before long.
   bool NeedsService();
 
@@ -115,7 +120,6 @@ class PublishChannel {
   void CloseRecord(PublicationRecord* record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ReapClosed(uint64_t consumed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void AskForService() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Ends positions here and tells the daemon about those that were kWriting.
   void EndRange(PublicationRecord* record, uint32_t first, uint32_t count,

@@ -1,5 +1,6 @@
 #include "sdk/segment_table.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -37,8 +38,8 @@ absl::Status SegmentTable::AddMemory(uint32_t group, uint32_t first_block,
   const uint32_t index = first_block - record.first_block;
   if (record.blocks_per_segment == 0 || index >= record.block_count ||
       index % record.blocks_per_segment != 0 ||
-      block_count > record.blocks_per_segment ||
-      block_count > record.block_count - index) {
+      block_count !=
+          std::min(record.blocks_per_segment, record.block_count - index)) {
     return absl::InvalidArgumentError(
         absl::StrCat("segment: blocks [", first_block, ", +", block_count,
                      ") are no segment of group ", group, " (blocks [",

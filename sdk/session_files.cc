@@ -158,11 +158,14 @@ absl::StatusOr<SessionFiles> OpenSessionFiles(
     if (group.block_tokens == 0 || group.slice_count == 0 ||
         group.slice_count > protocol::kSlicesMax ||
         group.blocks_per_segment == 0 ||
+        group.page_bytes > protocol::kBlockBytesMax ||
+        group.stride_bytes < group.page_bytes * group.slice_count ||
         uint64_t{group.first_block} + group.block_count >
             index.block_capacity) {
       return absl::InvalidArgumentError(absl::StrCat(
           "index file: group ", g, " has ", group.block_tokens,
-          " tokens a block, ", group.slice_count, " slices, blocks [",
+          " tokens a block, ", group.slice_count, " slices of ",
+          group.page_bytes, " bytes every ", group.stride_bytes, ", blocks [",
           group.first_block, ", +", group.block_count, ") of ",
           index.block_capacity, ", ", group.blocks_per_segment, " a segment"));
     }

@@ -35,6 +35,10 @@ class TouchLog {
     record.hit_blocks.store(hit_blocks, kRelaxed);
     record.time_ms.store(index_->coarse_now_ms.load(kRelaxed), kRelaxed);
     client_->touch_tail.store(tail + 1, std::memory_order_release);
+    // The next record's line: the pin of the next match waits for every store
+    // before it, and this ring is as large as a first-level cache.
+    __builtin_prefetch(&records_[(tail + 2) & (protocol::kTouchRecords - 1)],
+                       /*rw=*/1);
   }
 
   // One match as a whole.
@@ -45,6 +49,13 @@ class TouchLog {
     } else {
       Bump(&client_->matched_blocks, hit_blocks);
     }
+  }
+
+  // What Count took for a hit turned out to be a miss. The touch stays: the
+  // daemon finds that its block has gone.
+  void Uncount(uint32_t hit_blocks) const {
+    Bump(&client_->matched_blocks, -uint64_t{hit_blocks});
+    Bump(&client_->missed_calls, 1);
   }
 
   // Pins undone because their block had left meanwhile.

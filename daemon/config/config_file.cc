@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -166,13 +167,15 @@ absl::Status ReadConfigText(const std::string& text, const std::string& path,
 
 absl::Status ReadConfigFile(const std::string& path, const Machine& machine,
                             Config* config) {
+  errno = 0;
   std::ifstream file(path);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) {
+  const std::string text{std::istreambuf_iterator<char>(file),
+                         std::istreambuf_iterator<char>()};
+  if (!file.is_open() || file.bad()) {
     return ErrnoStatus(errno != 0 ? errno : EIO,
                        absl::StrCat("configuration file ", path));
   }
-  return ReadConfigText(text.str(), path, machine, config);
+  return ReadConfigText(text, path, machine, config);
 }
 
 }  // namespace kvferry::config

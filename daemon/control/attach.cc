@@ -74,6 +74,11 @@ absl::StatusOr<NamespaceHost*> Enter(const Request& request,
     return absl::InvalidArgumentError("attach: no namespace is named");
   }
   core::Catalog::AttachRequest asked;
+  if (attach.spec->name.size() > protocol::kNamespaceNameBytesMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "attach: a namespace's name of ", attach.spec->name.size(),
+        " bytes, the limit is ", protocol::kNamespaceNameBytesMax));
+  }
   asked.spec = protocol::FromWire(*attach.spec);
   asked.accept_existing = attach.accept_existing;
   const bool publish = attach.access == wire::Access::Publish;
@@ -112,6 +117,7 @@ wire::AttachedT Describe(const Node& node, const NamespaceHost& host,
   attached.bucket_count = host.geometry().bucket_count;
   attached.quota_bytes = entry.quota_bytes;
   attached.node_id = ToWireBytes(node.identity().node_id);
+  attached.segment_count = host.segment_count();
   return attached;
 }
 
@@ -128,7 +134,7 @@ void HandleAttach(const Request& request, const wire::AttachT& attach) {
   if (!session.ok()) {
     ++request.node.counters().sessions_refused;
     spdlog::warn("{} refused: {}", request.connection.peer().ToString(),
-                 std::string(session.status().message()));
+                 PrintableMessage(session.status().message()));
     return request.connection.ReplyError(request.id, session.status());
   }
   // Closed here once they are under way: the client's half is the client's.

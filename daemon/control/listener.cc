@@ -36,15 +36,36 @@ UniqueFd MakeSocket() {
       ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 }
 
+// A folder that was there already: whoever can rename in it can put another
+// socket in this one's place and pass for the daemon.
+absl::Status CheckFolder(const std::string& folder) {
+  struct stat found {};
+  const std::string path = folder.empty() ? "." : folder;
+  if (::stat(path.c_str(), &found) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("stat ", path));
+  }
+  const bool ours = found.st_uid == ::geteuid() || found.st_uid == 0;
+  const bool others_write = (found.st_mode & (S_IWGRP | S_IWOTH)) != 0;
+  if (ours && (!others_write || (found.st_mode & S_ISVTX) != 0)) {
+    return absl::OkStatus();
+  }
+  return absl::PermissionDeniedError(absl::StrCat(
+      "socket folder ", path, ": owned by user ", found.st_uid, ", mode 0",
+      absl::Hex((found.st_mode >> 6 & 7) * 256 + (found.st_mode >> 3 & 7) * 16 +
+                (found.st_mode & 7)),
+      "; must be this user's or root's, and writable by nobody else unless "
+      "sticky"));
+}
+
 absl::Status MakeFolder(const std::string& path, mode_t mode) {
   const std::filesystem::path folder =
       std::filesystem::path(path).parent_path();
   std::error_code error;
   if (!std::filesystem::create_directories(folder, error)) {
-    // There already: its mode is its owner's business.
-    return error ? ErrnoStatus(error.value(),
-                               absl::StrCat("make ", folder.string()))
-                 : absl::OkStatus();
+    if (error) {
+      return ErrnoStatus(error.value(), absl::StrCat("make ", folder.string()));
+    }
+    return CheckFolder(folder.string());
   }
   if (::chmod(folder.c_str(), mode) != 0) {
     return ErrnoStatus(errno, absl::StrCat("chmod ", folder.string()));
@@ -63,10 +84,11 @@ absl::Status RemoveStale(const std::string& path, const sockaddr_un& address) {
         absl::StrCat("socket ", path, ": there is something else"));
   }
   const UniqueFd probe = MakeSocket();
-  // EAGAIN: somebody listens whose queue is full.
+  // Only a refusal says that nobody listens: with EAGAIN somebody does whose
+  // queue is full, with EPROTOTYPE it is another kind of socket.
   if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address),
                 sizeof(address)) == 0 ||
-      errno == EAGAIN) {
+      errno != ECONNREFUSED) {
     return absl::AlreadyExistsError(
         absl::StrCat("socket ", path, ": another daemon listens there"));
   }

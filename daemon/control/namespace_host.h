@@ -44,6 +44,9 @@ class NamespaceHost {
   // Tells one session of the segments there are.
   void AnnounceSegments(const ClientSession& session) const;
   uint64_t populated_bytes() const { return populated_bytes_; }
+  uint32_t segment_count() const {
+    return static_cast<uint32_t>(segments_.size());
+  }
 
   std::vector<ClientSession*>& sessions() { return sessions_; }
   const std::vector<ClientSession*>& sessions() const { return sessions_; }

@@ -147,6 +147,11 @@ void Node::RemoveSession(uint16_t number, absl::string_view why,
   if (found == sessions_.end()) return;
   ClientSession& session = *found->second;
   spdlog::info("{} ends: {}", session.ToString(), std::string(why));
+  // What it submitted before its end counts; commits above all.
+  if (session.phase != ClientSession::Phase::kRevoked) {
+    (void)session.rings.Pump(session.host->core(), now_ms,
+                             protocol::kRingRecords);
+  }
   session.host->core().RemoveSession(number, now_ms);
   std::vector<ClientSession*>& sessions = session.host->sessions();
   sessions.erase(std::find(sessions.begin(), sessions.end(), &session));
@@ -163,6 +168,7 @@ void Node::RevokeSession(ClientSession* session, absl::string_view why) {
   if (session->phase == ClientSession::Phase::kRevoked) return;
   session->phase = ClientSession::Phase::kRevoked;
   session->rings.Revoke();
+  session->host->core().RevokeSession(session->number);
   if (session->connection != nullptr) {
     session->connection->Close(Connection::End::kForCause, why);
     return;  // whose end is counted and logged

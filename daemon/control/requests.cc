@@ -10,6 +10,7 @@ namespace kvferry::control {
 namespace {
 
 constexpr size_t kPrintableNameBytesMax = 64;
+constexpr size_t kPrintableMessageBytesMax = 512;
 
 void CloseForCause(const Request& request, absl::string_view reason) {
   if (ClientSession* session = request.session(); session != nullptr) {
@@ -103,12 +104,24 @@ bool DispatchToOperator(const Request& request, const wire::MessageT& message) {
 
 }  // namespace
 
-std::string PrintableName(absl::string_view text) {
-  std::string name(text.substr(0, kPrintableNameBytesMax));
-  for (char& c : name) {
+namespace {
+
+std::string Printable(absl::string_view text, size_t bytes_max) {
+  std::string printable(text.substr(0, bytes_max));
+  for (char& c : printable) {
     if (!absl::ascii_isprint(static_cast<unsigned char>(c))) c = '?';
   }
-  return name;
+  return printable;
+}
+
+}  // namespace
+
+std::string PrintableName(absl::string_view text) {
+  return Printable(text, kPrintableNameBytesMax);
+}
+
+std::string PrintableMessage(absl::string_view text) {
+  return Printable(text, kPrintableMessageBytesMax);
 }
 
 void Dispatch(const Request& request, const wire::MessageT& message) {

@@ -36,6 +36,8 @@ void Dispatch(const Request& request, const wire::MessageT& message);
 
 // Text of a client as it may stand in a log: printable, at most 64 bytes.
 std::string PrintableName(absl::string_view text);
+// The same for an error message that may quote one.
+std::string PrintableMessage(absl::string_view text);
 
 // --- attach.cc ---
 void HandleAttach(const Request& request, const wire::AttachT& attach);

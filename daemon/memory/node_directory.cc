@@ -125,8 +125,8 @@ absl::Status NodeDirectory::StartEpoch(absl::Time now) {
   const std::string path = absl::StrCat(path_, "/epoch");
   uint64_t previous = 0;
   if (!absl::SimpleAtoi(ReadSmallFile(path), &previous)) previous = 0;
-  epoch_ =
-      std::max(previous + 1, static_cast<uint64_t>(absl::ToUnixMicros(now)));
+  const int64_t clock = std::max<int64_t>(0, absl::ToUnixMicros(now));
+  epoch_ = std::max(previous + 1, static_cast<uint64_t>(clock));
   return WriteSmallFile(path, absl::StrCat(epoch_, "\n"));
 }
 

@@ -29,8 +29,8 @@
 //   options.h  how to attach
 //   admin.h    what kvferryctl asks the daemon
 //
-// Source compatibility within a major version is promised, binary
-// compatibility is not (docs/decisions/0002-sdk-promise.md).
+// Source compatibility is promised within a major version (before 1.0: within a
+// minor one), binary compatibility is not (docs/decisions/0002-sdk-promise.md).
 namespace kvferry {
 
 namespace sdk {

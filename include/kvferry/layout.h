@@ -53,13 +53,17 @@ struct NamespaceSpec {
 };
 
 // A group with pages of exactly `page_bytes` and no inner structure, for users
-// who fill pages themselves.
+// who fill pages themselves. When `page_bytes` is no multiple of `block_tokens`
+// its head_bytes is 0, which every attach refuses by name.
 inline GroupSpec OpaqueGroup(uint32_t block_tokens, uint64_t page_bytes,
                              uint32_t slice_count = 1) {
   GroupSpec group;
   group.block_tokens = block_tokens;
   group.kv_count = 1;
-  group.head_bytes = static_cast<uint32_t>(page_bytes / block_tokens);
+  if (block_tokens != 0 && page_bytes % block_tokens == 0 &&
+      page_bytes / block_tokens <= 0xffff'ffff) {
+    group.head_bytes = static_cast<uint32_t>(page_bytes / block_tokens);
+  }
   group.slice_count = slice_count;
   return group;
 }

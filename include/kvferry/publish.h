@@ -65,7 +65,8 @@ class KVFERRY_EXPORT Publication {
   // Errors  kInvalidArgument     no keys, or more than 16,384; unknown group;
   //                              slices beyond the group's
   //         kResourceExhausted   65,536 blocks in one publication
-  //         kUnavailable         the daemon is away; retry after it is back
+  //         kUnavailable         the daemon is or was away: this publication is
+  //                              void, open a new one when it is back
   //         kDeadlineExceeded    it did not answer; the publication is void
   //         On error nothing was begun.
   absl::StatusOr<uint32_t> Begin(uint32_t group, const BlockKey& parent,
@@ -73,13 +74,14 @@ class KVFERRY_EXPORT Publication {
                                  absl::Time deadline = absl::Now() +
                                                        absl::Seconds(5));
 
-  // Cost  no system call; takes in the daemon's answers so far
+  // Cost  takes in the daemon's answers so far; no system call but a doorbell
+  //       when the daemon sleeps for want of room to answer
   BlockOutcome outcome(uint32_t position);
   uint32_t size() const;
 
   // One page to fill.
   // REQUIRES  position < size(), slice is one of this publication's
-  // Empty unless the position's outcome is kWriting.
+  // Empty exactly when the position's outcome is not kWriting.
   std::span<std::byte> page(uint32_t position, uint32_t slice);
 
   // Says that this process's slices of [first, first + count) are written.

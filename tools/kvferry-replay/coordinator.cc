@@ -168,8 +168,8 @@ absl::Status Coordinator::TakeInFrom(Worker* worker, ReplayReport* report) {
       worker->ready = true;
       return absl::OkStatus();
     case WorkerEvent::kFailed:
-      return absl::InternalError(
-          absl::StrCat("worker ", worker->number, ": ", (*message)->text));
+      return WithContext((*message)->status,
+                         absl::StrCat("worker ", worker->number));
     case WorkerEvent::kDone:
       break;
   }

@@ -38,7 +38,7 @@ class Coordinator {
 
   // Errors  kCancelled  a signal came
   //         kAborted    a worker died; the message names it and where it was
-  //         kInternal   a worker failed; the message is its own
+  //         as a worker's calls of its Client; the message is its own
   absl::Status Replay(ReplayReport* report);
 
   // Errors  kDeadlineExceeded, kAborted  a worker did not end, or badly

@@ -20,6 +20,7 @@ static_assert(std::is_trivially_copyable_v<JobHeader>);
 
 struct MessageHeader {
   WorkerEvent event;
+  absl::StatusCode code;
   uint32_t text_bytes;
   JobResult result;
 };
@@ -85,25 +86,26 @@ absl::StatusOr<std::optional<Job>> JobChannel::ReceiveJob() {
 }
 
 absl::Status JobChannel::SendMessage(const WorkerMessage& message) {
-  const MessageHeader header{message.event,
-                             static_cast<uint32_t>(message.text.size()),
+  const absl::string_view text = message.status.message();
+  const MessageHeader header{message.event, message.status.code(),
+                             static_cast<uint32_t>(text.size()),
                              message.result};
   KVFERRY_RETURN_IF_ERROR(Send(&header, sizeof(header)));
-  return Send(message.text.data(), message.text.size());
+  return Send(text.data(), text.size());
 }
 
 absl::StatusOr<std::optional<WorkerMessage>> JobChannel::ReceiveMessage() {
   MessageHeader header{};
   KVFERRY_ASSIGN_OR_RETURN(const bool there, Receive(&header, sizeof(header)));
   if (!there) return std::optional<WorkerMessage>();
-  WorkerMessage message{header.event, header.result, ""};
-  message.text.resize(header.text_bytes);
+  std::string text(header.text_bytes, '\0');
   if (header.text_bytes > 0) {
     KVFERRY_ASSIGN_OR_RETURN(const bool whole,
-                             Receive(message.text.data(), header.text_bytes));
+                             Receive(text.data(), header.text_bytes));
     if (!whole) return CutOff();
   }
-  return std::optional<WorkerMessage>(std::move(message));
+  return std::optional<WorkerMessage>(WorkerMessage{
+      header.event, header.result, absl::Status(header.code, text)});
 }
 
 void JobChannel::CloseJobs() { ::shutdown(fd_.get(), SHUT_WR); }

@@ -43,13 +43,13 @@ struct JobResult {
 enum class WorkerEvent : uint32_t {
   kReady = 1,   // attached
   kDone = 2,    // one job; its result follows
-  kFailed = 3,  // it ends; the text says why
+  kFailed = 3,  // it ends; the status says why
 };
 
 struct WorkerMessage {
   WorkerEvent event = WorkerEvent::kReady;
-  JobResult result;  // of kDone
-  std::string text;  // of kFailed
+  JobResult result = {};     // of kDone
+  absl::Status status = {};  // of kFailed
 };
 
 // One end of the stream between the coordinator and one worker. Both are the

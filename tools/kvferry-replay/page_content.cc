@@ -25,9 +25,10 @@ void FillPage(const BlockKey& key, std::span<std::byte> page) {
     const uint64_t word = WordAt(key, i);
     std::memcpy(page.data() + i * sizeof(word), &word, sizeof(word));
   }
+  const size_t rest = page.size() % sizeof(uint64_t);
+  if (rest == 0) return;  // an empty page has no address to copy to
   const uint64_t last = WordAt(key, words);
-  std::memcpy(page.data() + words * sizeof(last), &last,
-              page.size() % sizeof(last));
+  std::memcpy(page.data() + words * sizeof(last), &last, rest);
 }
 
 std::optional<size_t> FindMismatch(const BlockKey& key,

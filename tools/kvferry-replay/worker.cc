@@ -163,8 +163,7 @@ absl::Status Serve(const ReplayOptions& options, JobChannel* channel) {
   absl::StatusOr<std::unique_ptr<Client>> client = Client::Attach(attach);
   if (!client.ok()) return WithContext(client.status(), "attach");
   Worker worker(options, *std::move(client));
-  KVFERRY_RETURN_IF_ERROR(
-      channel->SendMessage({WorkerEvent::kReady, JobResult(), ""}));
+  KVFERRY_RETURN_IF_ERROR(channel->SendMessage({.event = WorkerEvent::kReady}));
   while (true) {
     KVFERRY_ASSIGN_OR_RETURN(const std::optional<Job> job,
                              channel->ReceiveJob());
@@ -175,7 +174,7 @@ absl::Status Serve(const ReplayOptions& options, JobChannel* channel) {
                          absl::StrCat("line ", job->line, " of the trace"));
     }
     KVFERRY_RETURN_IF_ERROR(
-        channel->SendMessage({WorkerEvent::kDone, *result, ""}));
+        channel->SendMessage({.event = WorkerEvent::kDone, .result = *result}));
   }
 }
 
@@ -185,8 +184,8 @@ ExitCode RunWorker(const ReplayOptions& options) {
   JobChannel channel{UniqueFd(options.worker_fd)};
   const absl::Status status = Serve(options, &channel);
   if (status.ok()) return ExitCode::kOk;
-  const absl::Status told = channel.SendMessage(
-      {WorkerEvent::kFailed, JobResult(), std::string(status.message())});
+  const absl::Status told =
+      channel.SendMessage({.event = WorkerEvent::kFailed, .status = status});
   if (!told.ok()) {
     std::fprintf(stderr, "kvferry-replay: worker %u: %s\n",
                  options.worker_number, std::string(status.message()).c_str());

@@ -77,6 +77,17 @@ class KvferryTidyTest(unittest.TestCase):
                      "tests/unit/CMakeLists.txt": "x(SOURCES a_test.cc)"},
                     "tests/unit/b_test.cc: no CMakeLists.txt names this file")
 
+  def test_other_ways_to_list_a_source_are_known(self):
+    self.assertEqual(self.findings({
+        "tests/unit/a_test.cc": "", "tests/support/fake.cc": "",
+        "tests/unit/CMakeLists.txt":
+            "foreach(name a_test)\n  add(SOURCES ${name}.cc)\nendforeach()\n"
+            "x(SOURCES ${PROJECT_SOURCE_DIR}/tests/support/fake.cc)\n"}), [])
+
+  def test_a_comment_does_not_list_a_source(self):
+    self.expect_one({"base/hex.cc": "", "base/CMakeLists.txt": "# hex.cc\n"},
+                    "base/hex.cc")
+
   def test_a_longer_name_does_not_list_a_shorter_one(self):
     self.expect_one({"base/hex.cc": "", "base/base_hex.cc": "",
                      "base/CMakeLists.txt": "base_hex.cc"}, "base/hex.cc")

@@ -47,36 +47,44 @@ class ReplayTest : public testing::Test {
 
   std::string trace() const { return folder_ / "trace.jsonl"; }
 
-  // Where the program puts its daemon's directory.
-  fs::path temporary() const {
-    fs::path path = folder_ / "tmp";
-    fs::create_directory(path);
-    return path;
-  }
-
-  test::ProgramOptions Environment() const {
-    test::ProgramOptions options;
-    options.environment = {"TMPDIR=" + temporary().string()};
-    return options;
-  }
-
   ProgramResult Replay(std::vector<std::string> words) {
     words.insert(words.begin(), KVFERRY_REPLAY_PATH);
-    return test::RunProgram(std::move(words), Environment());
+    return test::RunProgram(std::move(words));
+  }
+
+  // A replay that lasts until it is told to stop.
+  std::unique_ptr<test::RunningProgram> StartSlowReplay() {
+    return std::make_unique<test::RunningProgram>(
+        std::vector<std::string>{KVFERRY_REPLAY_PATH, trace(), "--pool-size",
+                                 "4MiB", "--pace", "0.001"},
+        test::ProgramOptions());
+  }
+
+  // The socket that a child of `parent` has on its command line, or "".
+  static std::string ChildsSocket(pid_t parent) {
+    const std::string pid = std::to_string(parent);
+    std::ifstream children("/proc/" + pid + "/task/" + pid + "/children");
+    for (std::string child; children >> child;) {
+      std::ifstream words("/proc/" + child + "/cmdline");
+      for (std::string word; std::getline(words, word, '\0');) {
+        if (word == "--socket" && std::getline(words, word, '\0')) return word;
+      }
+    }
+    return "";
   }
 
   // Waits until both workers of a replay that runs are attached to the daemon
   // it started, and returns them.
-  std::vector<SessionInfo> AwaitWorkers() {
+  static std::vector<SessionInfo> AwaitWorkers(pid_t replay,
+                                               fs::path* daemon_folder) {
     for (const absl::Time deadline = absl::Now() + absl::Seconds(30);
          absl::Now() < deadline; absl::SleepFor(absl::Milliseconds(5))) {
-      for (const auto& entry : fs::directory_iterator(temporary())) {
-        auto admin = AdminClient::Connect(
-            (entry.path() / "kvferryd.sock").string(), absl::Seconds(1));
-        if (!admin.ok()) continue;
-        const auto sessions = (*admin)->Sessions();
-        if (sessions.ok() && sessions->size() == 2) return *sessions;
-      }
+      const std::string socket = ChildsSocket(replay);
+      auto admin = AdminClient::Connect(socket, absl::Seconds(1));
+      if (!admin.ok()) continue;
+      *daemon_folder = fs::path(socket).parent_path();
+      const auto sessions = (*admin)->Sessions();
+      if (sessions.ok() && sessions->size() == 2) return *sessions;
     }
     ADD_FAILURE() << "no replay with two workers";
     return {};
@@ -114,7 +122,6 @@ TEST_F(ReplayTest, ReadsBackWhatItWrote) {
   EXPECT_EQ(report["read_bytes"], report["hit_blocks"].get<uint64_t>() * 4096);
   EXPECT_GT(report["match_p50_ns"], 0);
   EXPECT_LE(report["match_p50_ns"], report["match_p99_ns"]);
-  EXPECT_THAT(fs::directory_iterator(temporary()), IsEmpty());
 }
 
 TEST_F(ReplayTest, ReadsBackWhatItWroteWhileTheDaemonEvicts) {
@@ -219,41 +226,38 @@ TEST_F(ReplayTest, KeepsTheTracesPace) {
   EXPECT_GE(json::parse(result.out, nullptr, false)["wall_ms"], 500);
 }
 
-// A replay that lasts until it is told to stop.
-constexpr char kSlow[] = "0.001";
-
 TEST_F(ReplayTest, EndsWhatItStartedWhenInterrupted) {
-  test::RunningProgram program(
-      {KVFERRY_REPLAY_PATH, trace(), "--pool-size", "4MiB", "--pace", kSlow},
-      Environment());
-  const std::vector<SessionInfo> workers = AwaitWorkers();
+  const std::unique_ptr<test::RunningProgram> program = StartSlowReplay();
+  fs::path daemon_folder;
+  const std::vector<SessionInfo> workers =
+      AwaitWorkers(program->pid(), &daemon_folder);
   ASSERT_EQ(workers.size(), 2u);
 
-  ASSERT_EQ(::kill(program.pid(), SIGINT), 0);
-  const ProgramResult result = program.Wait();
+  ASSERT_EQ(::kill(program->pid(), SIGINT), 0);
+  const ProgramResult result = program->Wait();
 
   EXPECT_EQ(result.exit_code, 128 + SIGINT);
   EXPECT_THAT(result.err, HasSubstr("stopped by signal 2"));
   EXPECT_THAT(result.out, IsEmpty());
   EXPECT_TRUE(Gone(static_cast<pid_t>(workers[0].pid)));
   EXPECT_TRUE(Gone(static_cast<pid_t>(workers[1].pid)));
-  EXPECT_THAT(fs::directory_iterator(temporary()), IsEmpty());
+  EXPECT_FALSE(fs::exists(daemon_folder));
 }
 
 TEST_F(ReplayTest, EndsWith1WhenAWorkerDies) {
-  test::RunningProgram program(
-      {KVFERRY_REPLAY_PATH, trace(), "--pool-size", "4MiB", "--pace", kSlow},
-      Environment());
-  const std::vector<SessionInfo> workers = AwaitWorkers();
+  const std::unique_ptr<test::RunningProgram> program = StartSlowReplay();
+  fs::path daemon_folder;
+  const std::vector<SessionInfo> workers =
+      AwaitWorkers(program->pid(), &daemon_folder);
   ASSERT_EQ(workers.size(), 2u);
 
   ASSERT_EQ(::kill(static_cast<pid_t>(workers[1].pid), SIGKILL), 0);
-  const ProgramResult result = program.Wait();
+  const ProgramResult result = program->Wait();
 
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.err, HasSubstr("was killed by signal 9"));
   EXPECT_TRUE(Gone(static_cast<pid_t>(workers[0].pid)));
-  EXPECT_THAT(fs::directory_iterator(temporary()), IsEmpty());
+  EXPECT_FALSE(fs::exists(daemon_folder));
 }
 
 }  // namespace

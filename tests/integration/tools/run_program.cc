@@ -48,11 +48,6 @@ RunningProgram::RunningProgram(std::vector<std::string> words,
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
-  std::vector<std::string> environment = options.environment;
-  for (char** at = environ; *at != nullptr; ++at) environment.push_back(*at);
-  std::vector<char*> envp;
-  for (std::string& entry : environment) envp.push_back(entry.data());
-  envp.push_back(nullptr);
 
   pid_ = ::fork();
   if (pid_ < 0) std::abort();
@@ -65,7 +60,7 @@ RunningProgram::RunningProgram(std::vector<std::string> words,
       ::dup2(err_.get(), 2) < 0) {
     ::_exit(126);
   }
-  ::execve(argv[0], argv.data(), envp.data());
+  ::execv(argv[0], argv.data());
   ::_exit(127);
 }
 

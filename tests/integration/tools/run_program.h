@@ -17,11 +17,9 @@ struct ProgramResult {
 };
 
 struct ProgramOptions {
-  std::string input;  // its standard input
+  std::string input = {};  // its standard input
   // The user it runs as; only root can choose another.
   uid_t uid = static_cast<uid_t>(-1);
-  // "NAME=value", in front of the test's own environment.
-  std::vector<std::string> environment;
 };
 
 // A program that runs beside the test. What has not ended is killed with the

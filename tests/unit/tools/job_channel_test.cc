@@ -56,8 +56,10 @@ TEST_F(JobChannelTest, CarriesResultsAndReasons) {
   JobResult result;
   result.request = 9;
   result.match_ns = 1234;
-  ASSERT_THAT(worker_->SendMessage({WorkerEvent::kDone, result, ""}), IsOk());
-  ASSERT_THAT(worker_->SendMessage({WorkerEvent::kFailed, {}, "no memory"}),
+  ASSERT_THAT(worker_->SendMessage({WorkerEvent::kDone, result}), IsOk());
+  ASSERT_THAT(worker_->SendMessage({WorkerEvent::kFailed,
+                                    {},
+                                    absl::ResourceExhaustedError("no memory")}),
               IsOk());
 
   const auto done = coordinator_->ReceiveMessage();
@@ -70,7 +72,7 @@ TEST_F(JobChannelTest, CarriesResultsAndReasons) {
   ASSERT_THAT(failed, IsOk());
   ASSERT_TRUE(failed->has_value());
   EXPECT_EQ((*failed)->event, WorkerEvent::kFailed);
-  EXPECT_EQ((*failed)->text, "no memory");
+  EXPECT_EQ((*failed)->status, absl::ResourceExhaustedError("no memory"));
 }
 
 // Goal    A worker that dies while it writes is an error, not an end.

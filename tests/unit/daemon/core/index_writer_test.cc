@@ -61,8 +61,8 @@ TEST_F(IndexWriterTest, RefusesAKeyWhoseTwoBucketsAreFull) {
   EXPECT_NE(index_.Insert({100, 5}, Word(100), 0), kNoSlot);
 }
 
-// Goal    The index behaves as a map, and at the layout's load of 0.7 hardly
-//         ever finds both buckets full (the core then evicts one of theirs).
+// Goal    The index behaves as a map, and at the layout's load next to never
+//         finds both buckets full (the core then evicts one of theirs).
 // Method  Random inserts and erases against std::map, compared both ways.
 TEST(IndexWriterModelTest, BehavesAsAMapUpToItsLoad) {
   constexpr uint32_t kBlocks = 20000;
@@ -96,8 +96,8 @@ TEST(IndexWriterModelTest, BehavesAsAMapUpToItsLoad) {
     }
   }
 
-  // Filled once it never does; under churn 4 in 10,000 inserts meet it.
-  EXPECT_LE(overflows, 100u);
+  // Under churn some 6 inserts in a million do; this makes 66,000.
+  EXPECT_LE(overflows, 3u);
   EXPECT_EQ(index.used(), model.size());
   for (const auto& [key, word] : model) {
     const uint32_t slot = index.Find(key);
