@@ -4,6 +4,7 @@
 // one wrote to its reader the order runs through the daemon, which
 // ThreadSanitizer does not see.
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,8 +25,9 @@ class PublisherProcess {
   // Forks: REQUIRES that this process has no other thread yet. `make` runs in
   // the child.
   explicit PublisherProcess(const std::function<Publish()>& make) {
-    EXPECT_EQ(::pipe(orders_), 0);
-    EXPECT_EQ(::pipe(results_), 0);
+    // Not for a daemon that is started later: it would keep them open.
+    EXPECT_EQ(::pipe2(orders_, O_CLOEXEC), 0);
+    EXPECT_EQ(::pipe2(results_, O_CLOEXEC), 0);
     child_ = ::fork();
     if (child_ != 0) return;
     ::close(orders_[1]);
@@ -81,6 +83,7 @@ class ClientThreadsTest : public ClientFixture {
 TEST_F(ClientThreadsTest, ReadersShareAClientWhileBlocksComeAndGo) {
   StartDaemon("16MiB");
   constexpr uint64_t kPrompts = 256;
+  constexpr uint64_t kPublishedWanted = 300;  // some of them twice
 #ifdef KVFERRY_SANITIZED
   constexpr uint64_t kHitsWanted = 3'000;
 #else
@@ -89,12 +92,13 @@ TEST_F(ClientThreadsTest, ReadersShareAClientWhileBlocksComeAndGo) {
   const auto publisher = StartPublisher();
   auto client = Attach(Options(Spec("model", kPage)));
   std::atomic<uint64_t> hits{0};
+  std::atomic<uint64_t> published{0};
   std::atomic<uint64_t> wrong{0};
   std::atomic<uint64_t> failed{0};
   const absl::Time deadline = absl::Now() + absl::Seconds(60);
   const auto busy = [&] {
-    return hits.load() < kHitsWanted && wrong.load() == 0 &&
-           failed.load() == 0 && absl::Now() < deadline;
+    return (hits.load() < kHitsWanted || published.load() < kPublishedWanted) &&
+           wrong.load() == 0 && failed.load() == 0 && absl::Now() < deadline;
   };
   const auto read = [&](uint64_t seed) {
     std::mt19937_64 random(seed);
@@ -115,6 +119,7 @@ TEST_F(ClientThreadsTest, ReadersShareAClientWhileBlocksComeAndGo) {
   };
   while (busy()) {
     if (!(*publisher)(random() % kPrompts)) failed.fetch_add(1);
+    published.fetch_add(1);
   }
   first.join();
   second.join();

@@ -19,9 +19,17 @@ namespace {
 // Lets this thread do nothing but end; anything else kills the process.
 bool ForbidSystemCalls() {
   constexpr auto kNumber = static_cast<uint32_t>(offsetof(seccomp_data, nr));
-  std::array<sock_filter, 4> filter = {{
+#ifdef __SANITIZE_ADDRESS__
+  // ASan looks at the signal stack before a function that does not return,
+  // which _exit is.
+  constexpr uint32_t kToEnd = SYS_sigaltstack;
+#else
+  constexpr uint32_t kToEnd = SYS_exit_group;
+#endif
+  std::array<sock_filter, 5> filter = {{
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kNumber),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kToEnd, 0, 1),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
   }};

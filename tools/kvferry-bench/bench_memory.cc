@@ -89,7 +89,7 @@ absl::Status MeasurePopulate(const BenchOptions& options, RowSink* sink) {
           ? options.pool_bytes
           : ByScale<uint64_t>(options, uint64_t{128} << 20, uint64_t{1} << 30,
                               uint64_t{8} << 30);
-  const auto rounds = ByScale<uint32_t>(options, 1, 5, 5);
+  const auto rounds = ByScale<uint32_t>(options, 1, 5, 3);
   PageKind pages = PageKind::kSmall;
   {
     StageOptions stage_options;

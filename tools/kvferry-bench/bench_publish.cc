@@ -35,9 +35,12 @@ class Transfer {
   // One batch, timed.
   absl::StatusOr<double> Publish();
   absl::StatusOr<double> Pull();
-  // Publishes as many blocks as the pool holds, so that this process has
-  // touched every page of it, and returns the rate.
-  absl::StatusOr<double> FillPool();
+  // Publishes so many blocks, each in memory that this process has not touched
+  // before, and returns the rate.
+  // REQUIRES  block_count <= pool_blocks()
+  absl::StatusOr<double> Fill(uint64_t block_count);
+
+  uint64_t pool_blocks() const { return scale_.pool_bytes / page_bytes_; }
 
   const Buffer& engine() const { return engine_; }
   const Buffer& plain() const { return plain_; }
@@ -105,10 +108,9 @@ absl::Status Transfer::CheckFirstPage(const BlockKey& key,
                      "a published block is not there, or has other bytes");
 }
 
-absl::StatusOr<double> Transfer::FillPool() {
-  const uint64_t blocks = scale_.pool_bytes / page_bytes_;
+absl::StatusOr<double> Transfer::Fill(uint64_t block_count) {
   double taken_ns = 0;
-  while (published_ < blocks) {
+  while (published_ < block_count) {
     KVFERRY_ASSIGN_OR_RETURN(const double batch_ns, Publish());
     taken_ns += batch_ns;
   }
@@ -116,12 +118,8 @@ absl::StatusOr<double> Transfer::FillPool() {
 }
 
 absl::StatusOr<double> Transfer::Pull() {
-  // One of the batches of the half, in an order of its own.
-  const uint64_t half = scale_.pool_bytes / page_bytes_ / 2;
-  const uint64_t batches = half / scale_.batch;
-  const uint64_t last = published_ / scale_.batch;
-  const uint64_t chosen =
-      last - 1 - (batches == 0 ? 0 : Mix64(pulls_++) % batches);
+  // One of the published batches, in an order of its own.
+  const uint64_t chosen = Mix64(pulls_++) % (published_ / scale_.batch);
   for (uint64_t i = 0; i < scale_.batch; ++i) {
     keys_[i] = KeyAt(kKeySeed, chosen * scale_.batch + i);
   }
@@ -157,7 +155,8 @@ absl::Status BenchPublish(const BenchOptions& options, RowSink* sink) {
   for (const uint64_t page_bytes : scale.page_bytes) {
     Transfer transfer(scale, page_bytes);
     KVFERRY_RETURN_IF_ERROR(transfer.Prepare(options));
-    KVFERRY_ASSIGN_OR_RETURN(const double first_gb_per_s, transfer.FillPool());
+    KVFERRY_ASSIGN_OR_RETURN(const double first_gb_per_s,
+                             transfer.Fill(transfer.pool_blocks()));
     Row row = MakeRow("publish", options, scale, page_bytes);
     KVFERRY_RETURN_IF_ERROR(RaceCopies(
         scale, page_bytes, [&] { return transfer.Publish(); },
@@ -173,7 +172,8 @@ absl::Status BenchPull(const BenchOptions& options, RowSink* sink) {
   for (const uint64_t page_bytes : scale.page_bytes) {
     Transfer transfer(scale, page_bytes);
     KVFERRY_RETURN_IF_ERROR(transfer.Prepare(options));
-    KVFERRY_RETURN_IF_ERROR(transfer.FillPool().status());
+    // Half: nothing has to be evicted, so all of it stays.
+    KVFERRY_RETURN_IF_ERROR(transfer.Fill(transfer.pool_blocks() / 2).status());
     Row row = MakeRow("pull", options, scale, page_bytes);
     KVFERRY_RETURN_IF_ERROR(RaceCopies(
         scale, page_bytes, [&] { return transfer.Pull(); }, transfer.plain(),

@@ -1,4 +1,4 @@
-#include "sdk/socket_path.h"
+#include "base/socket_path.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -10,8 +10,6 @@
 
 namespace kvferry {
 namespace {
-
-using sdk::SocketPathFor;
 
 TEST(SocketPathTest, TheVariableWinsForEveryUser) {
   EXPECT_EQ(SocketPathFor("/x/y.sock", "/run/user/1000", 1000), "/x/y.sock");

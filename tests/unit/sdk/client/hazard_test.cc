@@ -23,12 +23,13 @@ TEST(HazardTest, NamesAnObjectForAsLongAsTheGuardLives) {
 }
 
 TEST(HazardTest, AThreadTakesOverTheSlotOfOneThatEnded) {
+  HazardSlot* const mine = Hazards::ThisThread();
   HazardSlot* first = nullptr;
   HazardSlot* second = nullptr;
   std::thread([&first] { first = Hazards::ThisThread(); }).join();
   std::thread([&second] { second = Hazards::ThisThread(); }).join();
   EXPECT_EQ(first, second);
-  EXPECT_NE(first, Hazards::ThisThread());
+  EXPECT_NE(first, mine);
 }
 
 // Goal    Nothing is taken away from under a reader.
