@@ -49,6 +49,9 @@ function(kvferry_add_test name)
   kvferry_add_executable(${name} SOURCES ${arg_SOURCES}
     DEPS ${arg_DEPS} GTest::gmock_main)
   kvferry_label_targets(${name} LABELS ${arg_LABELS})
+  # One word, `unit-threads`: gtest_discover_tests of CMake 3.25 loses all of a
+  # list but its first element. The presets' filters match parts of it.
+  string(REPLACE ";" "-" label "${arg_LABELS}")
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
-    PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
+    PROPERTIES LABELS ${label} TIMEOUT ${arg_TIMEOUT})
 endfunction()

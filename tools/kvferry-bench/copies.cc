@@ -32,8 +32,8 @@ CopyScale CopyScaleOf(const BenchOptions& options) {
 }
 
 absl::Status RaceCopies(const CopyScale& scale, uint64_t page_bytes,
-                        const TimedBatch& ours, const Buffer& sources,
-                        const Buffer& targets, Row* row) {
+                        const TimedBatch& ours, const NextPage& sources,
+                        const NextPage& targets, Row* row) {
   const uint64_t batches = scale.batches_per_round(page_bytes);
   std::vector<double> batch_ns;
   std::vector<Contestant> contestants;
@@ -48,8 +48,6 @@ absl::Status RaceCopies(const CopyScale& scale, uint64_t page_bytes,
                            return round_ns;
                          }});
   const std::vector<PlainCopy> copies = PlainCopies();
-  Rotation source(sources);
-  Rotation target(targets);
   for (const PlainCopy& plain : copies) {
     contestants.push_back(
         {plain.name, [&, copy = plain.copy]() -> absl::StatusOr<double> {
@@ -57,8 +55,7 @@ absl::Status RaceCopies(const CopyScale& scale, uint64_t page_bytes,
            for (uint64_t i = 0; i < batches; ++i) {
              const uint64_t start_ns = NowNs();
              for (uint64_t j = 0; j < scale.batch; ++j) {
-               copy(target.Next(page_bytes), source.Next(page_bytes),
-                    page_bytes);
+               copy(targets(), sources(), page_bytes);
              }
              round_ns += static_cast<double>(NowNs() - start_ns);
            }

@@ -20,7 +20,7 @@ struct CopyScale {
   std::vector<uint64_t> page_bytes;
   uint64_t batch = 64;
   uint64_t pool_bytes = 0;    // the daemon's
-  uint64_t buffer_bytes = 0;  // of the engine's and the plain copy's
+  uint64_t buffer_bytes = 0;  // the engine's
   uint64_t round_bytes = 0;
   uint32_t rounds = 0;
 
@@ -34,12 +34,15 @@ CopyScale CopyScaleOf(const BenchOptions& options);
 // Times one batch: returns its nanoseconds.
 using TimedBatch = std::function<absl::StatusOr<double>()>;
 
+// The page a plain copy uses next.
+using NextPage = std::function<std::byte*()>;
+
 // Races `ours` against every plain copy of the same number of pages from
 // `sources` to `targets`, and fills in the row: the time of a batch, and the
 // rate beside the fastest plain copy's.
 absl::Status RaceCopies(const CopyScale& scale, uint64_t page_bytes,
-                        const TimedBatch& ours, const Buffer& sources,
-                        const Buffer& targets, Row* row);
+                        const TimedBatch& ours, const NextPage& sources,
+                        const NextPage& targets, Row* row);
 
 }  // namespace kvferry::bench
 
