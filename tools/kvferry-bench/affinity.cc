@@ -25,6 +25,18 @@ AffinityRestorer::~AffinityRestorer() {
   if (known_) (void)::sched_setaffinity(0, sizeof(before_), &before_);
 }
 
+std::optional<std::pair<int, int>> TwoProcessors() {
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return std::nullopt;
+  int first = -1;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(static_cast<size_t>(cpu), &set)) continue;
+    if (first >= 0) return std::pair(first, cpu);
+    first = cpu;
+  }
+  return std::nullopt;
+}
+
 std::string PinningText(const BenchOptions& options) {
   if (options.cpu_main < 0) return "none";
   return absl::StrCat(options.cpu_main, ",", options.cpu_other);

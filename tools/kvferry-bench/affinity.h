@@ -3,7 +3,9 @@
 
 #include <sched.h>
 
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "tools/kvferry-bench/options.h"
@@ -26,6 +28,10 @@ class AffinityRestorer {
   cpu_set_t before_;
   bool known_ = false;
 };
+
+// The first two processors that this process may run on, for the measuring
+// thread and for the rest; nothing when there is only one.
+std::optional<std::pair<int, int>> TwoProcessors();
 
 // What a row says of the pinning: "0,1", main then other, or "none".
 std::string PinningText(const BenchOptions& options);

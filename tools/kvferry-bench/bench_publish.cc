@@ -38,7 +38,8 @@ class Transfer {
   Transfer(const CopyScale& scale, uint64_t page_bytes)
       : scale_(scale), page_bytes_(page_bytes) {}
 
-  absl::Status Prepare(const BenchOptions& options);
+  absl::Status Prepare(const BenchOptions& options,
+                       std::vector<std::string> daemon_arguments);
   // One batch, timed.
   absl::StatusOr<double> Publish();
   absl::StatusOr<double> Pull();
@@ -80,10 +81,12 @@ class Transfer {
   std::vector<const std::byte*> sources_;
 };
 
-absl::Status Transfer::Prepare(const BenchOptions& options) {
+absl::Status Transfer::Prepare(const BenchOptions& options,
+                               std::vector<std::string> daemon_arguments) {
   StageOptions stage_options;
   stage_options.page_bytes = page_bytes_;
   stage_options.block_count = scale_.pool_bytes / page_bytes_;
+  stage_options.daemon_arguments = std::move(daemon_arguments);
   stage_options.daemon_cpu = options.cpu_other;
   KVFERRY_ASSIGN_OR_RETURN(stage_, SetStage(options, stage_options));
   KVFERRY_ASSIGN_OR_RETURN(engine_, Buffer::Private(scale_.buffer_bytes));
@@ -94,9 +97,9 @@ absl::Status Transfer::Prepare(const BenchOptions& options) {
 }
 
 absl::Status Transfer::HoldTargets() {
-  // A session may have half the blocks under way; a batch of ours must fit.
-  const uint64_t count =
-      std::min(pool_blocks() / 4, pool_blocks() / 2 - scale_.batch);
+  // As much as a session may have under way, but for a batch of ours: the two
+  // then walk over about as much memory and miss the TLB alike.
+  const uint64_t count = pool_blocks() / 2 - scale_.batch;
   std::vector<BlockKey> keys(count);
   for (uint64_t i = 0; i < count; ++i) keys[i] = KeyAt(kHeldSeed, i);
   KVFERRY_ASSIGN_OR_RETURN(held_, stage_.client->OpenPublication());
@@ -195,31 +198,40 @@ absl::StatusOr<double> Transfer::Pull() {
   return static_cast<double>(end_ns - start_ns);
 }
 
-Row MakeRow(const char* name, const BenchOptions& options,
-            const CopyScale& scale, uint64_t page_bytes) {
+Row MakeRow(const char* name, const CopyScale& scale, uint64_t page_bytes) {
   Row row(name);
   row.Param("page_bytes", page_bytes).Param("batch", scale.batch);
-  if (options.cpu_main >= 0) row.Param("pinning", PinningText(options));
   return row;
 }
 
 }  // namespace
 
 absl::Status BenchPublish(const BenchOptions& options, RowSink* sink) {
+  struct Setting {
+    const char* daemon;
+    std::vector<std::string> arguments;
+  };
+  std::vector<Setting> settings = {{"polling", {"--spin-us", "max"}},
+                                   {"default", {}}};
+  if (!options.socket.empty()) settings = {{"running", {}}};
   const CopyScale scale = CopyScaleOf(options);
   for (const uint64_t page_bytes : scale.page_bytes) {
-    Transfer transfer(scale, page_bytes);
-    KVFERRY_RETURN_IF_ERROR(transfer.Prepare(options));
-    KVFERRY_RETURN_IF_ERROR(transfer.HoldTargets());
-    KVFERRY_ASSIGN_OR_RETURN(const double first_gb_per_s,
-                             transfer.Fill(transfer.pool_blocks()));
-    Row row = MakeRow("publish", options, scale, page_bytes);
-    KVFERRY_RETURN_IF_ERROR(RaceCopies(
-        scale, page_bytes, [&] { return transfer.Publish(); },
-        [&] { return transfer.NextEnginePage(); },
-        [&] { return transfer.NextPoolPage(); }, &row));
-    row.Figure("first_pass_gb_per_s", first_gb_per_s);
-    sink->Add(std::move(row));
+    for (const Setting& setting : settings) {
+      Transfer transfer(scale, page_bytes);
+      KVFERRY_RETURN_IF_ERROR(transfer.Prepare(options, setting.arguments));
+      KVFERRY_RETURN_IF_ERROR(transfer.HoldTargets());
+      KVFERRY_ASSIGN_OR_RETURN(const double first_gb_per_s,
+                               transfer.Fill(transfer.pool_blocks()));
+      Row row = MakeRow("publish", scale, page_bytes);
+      row.Param("daemon", std::string(setting.daemon));
+      KVFERRY_RETURN_IF_ERROR(RaceCopies(
+          scale, page_bytes, [&] { return transfer.Publish(); },
+          [&] { return transfer.NextEnginePage(); },
+          [&] { return transfer.NextPoolPage(); }, &row));
+      row.Figure("first_pass_gb_per_s", first_gb_per_s)
+          .Figure("pinning", PinningText(options));
+      sink->Add(std::move(row));
+    }
   }
   return absl::OkStatus();
 }
@@ -228,15 +240,16 @@ absl::Status BenchPull(const BenchOptions& options, RowSink* sink) {
   const CopyScale scale = CopyScaleOf(options);
   for (const uint64_t page_bytes : scale.page_bytes) {
     Transfer transfer(scale, page_bytes);
-    KVFERRY_RETURN_IF_ERROR(transfer.Prepare(options));
+    KVFERRY_RETURN_IF_ERROR(transfer.Prepare(options, {}));
     // Half: nothing has to be evicted, so all of it stays.
     KVFERRY_RETURN_IF_ERROR(transfer.Fill(transfer.pool_blocks() / 2).status());
     KVFERRY_RETURN_IF_ERROR(transfer.PinSources());
-    Row row = MakeRow("pull", options, scale, page_bytes);
+    Row row = MakeRow("pull", scale, page_bytes);
     KVFERRY_RETURN_IF_ERROR(RaceCopies(
         scale, page_bytes, [&] { return transfer.Pull(); },
         [&] { return transfer.NextPoolPage(); },
         [&] { return transfer.NextEnginePage(); }, &row));
+    row.Figure("pinning", PinningText(options));
     sink->Add(std::move(row));
   }
   return absl::OkStatus();

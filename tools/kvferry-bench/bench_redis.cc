@@ -20,6 +20,11 @@
 // client that sets or gets one after the other.
 
 namespace kvferry::bench {
+namespace {
+
+constexpr uint64_t kValueBytes = uint64_t{256} << 20;
+
+}  // namespace
 
 absl::Status BenchRedis(const BenchOptions& options, RowSink* sink) {
   absl::StatusOr<std::unique_ptr<RedisServer>> started =
@@ -30,7 +35,7 @@ absl::Status BenchRedis(const BenchOptions& options, RowSink* sink) {
                  std::string(started.status().message()).c_str());
     return absl::OkStatus();
   }
-  RedisServer& redis = **started;
+  started->reset();
   const CopyScale scale = CopyScaleOf(options);
   KVFERRY_ASSIGN_OR_RETURN(const Buffer values,
                            Buffer::Private(scale.buffer_bytes));
@@ -38,9 +43,13 @@ absl::Status BenchRedis(const BenchOptions& options, RowSink* sink) {
   KVFERRY_RETURN_IF_ERROR(PinThread(options.cpu_main));
 
   for (const uint64_t page_bytes : scale.page_bytes) {
-    // As many keys as the buffer holds pages: no value is in a cache when its
-    // turn comes again. Those of other sizes are overwritten first.
-    const uint64_t key_count = scale.buffer_bytes / page_bytes;
+    // A server of its own: one that held values of another size reuses their
+    // memory badly. 256 MiB of values: none is in a cache when its turn comes
+    // again.
+    KVFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<RedisServer> server,
+                             RedisServer::Start(options.cpu_other));
+    RedisServer& redis = *server;
+    const uint64_t key_count = kValueBytes / page_bytes;
     const uint64_t calls =
         std::max<uint64_t>(scale.batch, scale.round_bytes / page_bytes);
     Rotation source(values);

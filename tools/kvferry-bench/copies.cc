@@ -20,9 +20,9 @@ CopyScale CopyScaleOf(const BenchOptions& options) {
   scale.page_bytes = {64 * kKiB, 256 * kKiB, kMiB, 4 * kMiB};
   // A batch of the largest pages is 256 MiB; two fit in any pool.
   scale.pool_bytes =
-      ByScale<uint64_t>(options, 640 * kMiB, 1024 * kMiB, 4096 * kMiB);
+      ByScale<uint64_t>(options, 640 * kMiB, 1024 * kMiB, 2048 * kMiB);
   scale.buffer_bytes =
-      ByScale<uint64_t>(options, 256 * kMiB, 512 * kMiB, 2048 * kMiB);
+      ByScale<uint64_t>(options, 256 * kMiB, 512 * kMiB, 1024 * kMiB);
   // Short rounds and many: what disturbs the machine then hits all contestants
   // alike.
   scale.round_bytes =

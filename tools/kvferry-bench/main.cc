@@ -5,12 +5,14 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "tools/kvferry-bench/affinity.h"
 #include "tools/kvferry-bench/benches.h"
 #include "tools/kvferry-bench/check.h"
 #include "tools/kvferry-bench/floors.h"
@@ -30,6 +32,7 @@ struct CommandLine {
   bool smoke = false;
   std::string check_file;
   std::vector<int> pin_cpus;
+  bool no_pin = false;
   BenchOptions options;
 };
 
@@ -68,9 +71,12 @@ void Declare(CLI::App* app, CommandLine* line) {
                   "Compare with the floors of FILE and name what falls short")
       ->type_name("FILE")
       ->excludes(smoke);
+  auto* const no_pin = app->add_flag("--no-pin", line->no_pin,
+                                     "Leave the processors to the scheduler");
   app->add_option("--pin-cpus", line->pin_cpus,
                   "A,B: the measuring thread on processor A, the daemon and "
-                  "helper processes on B")
+                  "helper processes on B; the first two unless told")
+      ->excludes(no_pin)
       ->delimiter(',')
       ->expected(2)
       ->check(CLI::NonNegativeNumber);
@@ -130,6 +136,10 @@ int Main(int argc, char** argv) {
   if (line.pin_cpus.size() == 2) {
     line.options.cpu_main = line.pin_cpus[0];
     line.options.cpu_other = line.pin_cpus[1];
+  } else if (const std::optional<std::pair<int, int>> two = TwoProcessors();
+             two && !line.no_pin) {
+    line.options.cpu_main = two->first;
+    line.options.cpu_other = two->second;
   }
 
   RowSink sink(line.json ? RowSink::Form::kJson : RowSink::Form::kTable);

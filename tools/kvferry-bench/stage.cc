@@ -64,11 +64,6 @@ absl::StatusOr<absl::Duration> Stage::DaemonCpuTime() const {
   return tools::ProcessCpuTime(static_cast<pid_t>(status.pid));
 }
 
-absl::StatusOr<PageKind> Stage::PoolPages() const {
-  KVFERRY_ASSIGN_OR_RETURN(const DaemonStatus status, admin->Status());
-  return status.huge_pages ? PageKind::kHuge : PageKind::kSmall;
-}
-
 absl::StatusOr<std::unique_ptr<tools::DaemonProcess>> StartDaemon(
     const BenchOptions& options, uint64_t pool_bytes,
     const StageOptions& stage_options) {

@@ -11,7 +11,6 @@
 #include "absl/time/time.h"
 #include "kvferry/admin.h"
 #include "kvferry/client.h"
-#include "tools/kvferry-bench/buffer.h"
 #include "tools/kvferry-bench/options.h"
 #include "tools/support/daemon_process.h"
 
@@ -43,8 +42,6 @@ struct Stage {
   absl::StatusOr<NamespaceStatus> Status() const;
   // User and system time of the daemon so far.
   absl::StatusOr<absl::Duration> DaemonCpuTime() const;
-  // The pages its pool is made of.
-  absl::StatusOr<PageKind> PoolPages() const;
 };
 
 // Errors  as DaemonProcess::Start, AdminClient::CreateNamespace and
