@@ -50,10 +50,29 @@ void NamespaceCore::MakeRoom(uint32_t g, uint32_t want, uint64_t now_ms) {
   while (blocks_.free_count(g) < want && budget > 0) {
     const uint32_t missing = want - blocks_.free_count(g);
     victims_.clear();
+    // Until a block that these leave behind as a tail would be colder than the
+    // next: one batch must not take the tail of every prefix, new ones too.
+    uint32_t warmest = static_cast<uint32_t>(now_ms);
     while (victims_.size() < missing) {
       const uint32_t block = group.evictable.Pop(&budget);
       if (block == kNoBlock) break;
+      const BlockMeta& meta = blocks_.meta(block);
+      if (!victims_.empty() &&
+          static_cast<int32_t>(meta.last_use_ms - warmest) > 0) {
+        group.evictable.Offer(block);
+        break;
+      }
       victims_.push_back(block);
+      if (meta.parent == kNoBlock ||
+          !OwnsLive(meta.parent, meta.parent_generation)) {
+        continue;
+      }
+      // What the parent inherits when this goes (UnlinkParent).
+      const uint32_t above = blocks_.meta(meta.parent).last_use_ms;
+      const uint32_t inherited =
+          static_cast<int32_t>(meta.last_use_ms - above) > 0 ? meta.last_use_ms
+                                                             : above;
+      if (static_cast<int32_t>(inherited - warmest) < 0) warmest = inherited;
     }
     // The tails that go make their parents candidates: the next round's.
     if (victims_.empty()) break;

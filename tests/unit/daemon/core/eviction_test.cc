@@ -67,6 +67,31 @@ TEST_F(EvictionTest, APrefixInheritsTheUseOfWhatContinuedIt) {
   EXPECT_TRUE(Ready(Key(1)));  // used at 30 through Key(2)
 }
 
+// Goal    A batch of evictions takes the cold prefix whole before it touches a
+//         warmer one, though only tails are candidates at any moment.
+TEST_F(EvictionTest, ABatchDoesNotTakeTheTailOfEveryPrefix) {
+  Make(640);  // evicted in batches of ten
+  auto session = Session(0);
+  std::vector<BlockKey> last_tails;
+  for (uint64_t chain = 0; chain < 64; ++chain) {
+    std::vector<BlockKey> keys;
+    for (uint64_t i = 0; i < 10; ++i) keys.push_back(Key(100 + chain * 10 + i));
+    session->replies.clear();
+    At(10 * (chain + 1), *session, static_cast<uint32_t>(chain), keys);
+    last_tails.push_back(keys.back());
+  }
+
+  session->replies.clear();
+  At(10000, *session, 100, {Key(9000)});
+
+  // What the session was granted ahead and what eviction freed came from the
+  // coldest chains; the others are whole.
+  for (size_t chain = 4; chain < 64; ++chain) {
+    EXPECT_TRUE(Ready(last_tails[chain])) << "chain " << chain;
+  }
+  EXPECT_FALSE(Ready(Key(100)));
+}
+
 TEST_F(EvictionTest, PublishingIntoFullMemoryEvicts) {
   Make(4);
   auto session = Session(0);
@@ -247,8 +272,7 @@ TEST_F(EvictionTest, ABlockThatIsUnpinnedInAPinnedPoolIsFoundWithinATick) {
   uint32_t position = 0;
   do {  // what eviction had freed ahead
     ASSERT_LT(position, 200u);
-    ASSERT_THAT(session->Begin(5000, position, {Key(9000 + position)}),
-                IsOk());
+    ASSERT_THAT(session->Begin(5000, position, {Key(9000 + position)}), IsOk());
     ++position;
   } while (session->Answers().back() == protocol::PublishAnswer::kYours);
   ASSERT_EQ(session->Answers().back(), protocol::PublishAnswer::kNoSpace);
