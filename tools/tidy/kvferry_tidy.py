@@ -65,7 +65,9 @@ KNOWN_LABELS = {"unit", "integration", "threads", "install", "demo", "model",
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 INVARIANT = re.compile(r"\bINV-[A-Z]+-[0-9]+\b")
 MARKER = re.compile(r"\b(TODO|FIXME|XXX)\b(?!\(#\d+\))")
-MACHINE_PATH = re.compile(r"(?<![\w.-])/(?:work|farm)(?![\w.-])")
+# Directories below which only one machine, or one user, has what it has.
+MACHINE_PATH = re.compile(
+    r"(?<![\w.-])/(?:home|root|Users|mnt|media|work)/[\w.-]")
 MARKDOWN_LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 

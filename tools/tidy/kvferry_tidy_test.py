@@ -113,9 +113,9 @@ class KvferryTidyTest(unittest.TestCase):
     self.assertEqual(self.findings({"a.sh": "mktemp /tmp/kvf.XXXXXX\n"}), [])
 
   def test_paths_of_one_machine_are_found(self):
-    self.expect_one({"a.sh": "cd /work/x\n"}, "one machine")
+    self.expect_one({"a.sh": "cd /home/somebody/x\n"}, "one machine")
     self.assertEqual(self.findings(
-        {"a.sh": "cd home/work/x; cd /workspace; ls ../work/y\n"}), [])
+        {"a.sh": "cd home/x; cd /rootless/y; ls ../home/y\n"}), [])
 
   def test_long_file_is_found(self):
     lines = kvferry_tidy.LINES_MAX
