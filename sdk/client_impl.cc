@@ -43,7 +43,9 @@ absl::Status ForkedError() {
 ClientImpl::ClientImpl(const AttachOptions& options) : options_(options) {
   if (options_.socket_path.empty()) {
     options_.socket_path = DefaultSocketPath();
-    default_path_ = ::getenv("KVFERRY_SOCKET") == nullptr && ::geteuid() != 0;
+    const char* named =
+        ::secure_getenv("KVFERRY_SOCKET");  // as the path's rule
+    default_path_ = (named == nullptr || named[0] == '\0') && ::geteuid() != 0;
   }
   if (options_.client_name.empty()) options_.client_name = ProgramName();
 }

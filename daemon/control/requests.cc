@@ -12,6 +12,14 @@ namespace {
 constexpr size_t kPrintableNameBytesMax = 64;
 constexpr size_t kPrintableMessageBytesMax = 512;
 
+std::string Printable(absl::string_view text, size_t bytes_max) {
+  std::string printable(text.substr(0, bytes_max));
+  for (char& c : printable) {
+    if (!absl::ascii_isprint(static_cast<unsigned char>(c))) c = '?';
+  }
+  return printable;
+}
+
 void CloseForCause(const Request& request, absl::string_view reason) {
   if (ClientSession* session = request.session(); session != nullptr) {
     request.node.RevokeSession(session, reason);
@@ -100,18 +108,6 @@ bool DispatchToOperator(const Request& request, const wire::MessageT& message) {
     default:
       return false;
   }
-}
-
-}  // namespace
-
-namespace {
-
-std::string Printable(absl::string_view text, size_t bytes_max) {
-  std::string printable(text.substr(0, bytes_max));
-  for (char& c : printable) {
-    if (!absl::ascii_isprint(static_cast<unsigned char>(c))) c = '?';
-  }
-  return printable;
 }
 
 }  // namespace

@@ -12,7 +12,6 @@
 
 namespace kvferry::core {
 
-using protocol::BlockState;
 using protocol::GroupRecord;
 
 NamespaceCore::NamespaceCore(const NamespaceConfig& config,
@@ -93,11 +92,7 @@ void NamespaceCore::RemoveSession(uint16_t id, uint64_t now_ms) {
   if (it == sessions_.end()) return;
   Session& session = it->second;
   SweepTouches(session, now_ms);
-  const protocol::SessionClientHeader& header = *session.memory.header;
-  counters_.lookups += header.match_calls.load(std::memory_order_relaxed);
-  counters_.hit_blocks += header.matched_blocks.load(std::memory_order_relaxed);
-  counters_.missed_lookups +=
-      header.missed_calls.load(std::memory_order_relaxed);
+  AddClientCounters(session, &counters_);
   for (auto& [number, handle] : session.handles) {
     CloseHandle(session, handle, /*died=*/true, now_ms);
   }

@@ -229,6 +229,11 @@ class NamespaceCore {
     uint32_t entries = 0;
     uint64_t touches_swept = 0;
   };
+  // The slices of a group that a handle's session writes. A group with one
+  // slice (MLA) is written whole by whoever begins it.
+  static uint64_t SlicesOf(const Group& group, const Handle& handle) {
+    return group.all_slices == 1 ? 1 : handle.slice_set & group.all_slices;
+  }
   class Answers;  // run-length encodes a run's answers into the sink
 
   // submit.cc

@@ -9,7 +9,6 @@
 
 namespace kvferry::core {
 
-using protocol::BlockState;
 using protocol::kNoBlock;
 using protocol::ResidenceState;
 
@@ -87,10 +86,7 @@ void NamespaceCore::CloseHandle(Session& session, Handle& handle, bool died,
   for (uint32_t p = 0; p < handle.begun; ++p) {
     if (!handle.owned[p]) continue;
     PublicationEntry& entry = publication->entries[p];
-    const Group& group = groups_[entry.group];
-    ReleaseSlices(
-        *publication, entry,
-        group.all_slices == 1 ? 1 : handle.slice_set & group.all_slices);
+    ReleaseSlices(*publication, entry, SlicesOf(groups_[entry.group], handle));
     handle.owned[p] = false;
   }
   session.entries -= handle.begun;

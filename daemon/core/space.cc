@@ -3,13 +3,11 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "daemon/core/mutant.h"
 #include "daemon/core/namespace_core.h"
 #include "protocol/limits.h"
 
 namespace kvferry::core {
 
-using protocol::BlockState;
 using protocol::kNoBlock;
 using protocol::ReplyRecord;
 using protocol::ReplyType;

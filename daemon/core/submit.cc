@@ -216,9 +216,7 @@ absl::Status NamespaceCore::Begin(uint16_t id, Session& session,
         handle.begun, " and the limit ", protocol::kBlocksPerPublicationMax));
   }
   const Group& group = groups_[head.group];
-  // A group with one slice (MLA) is written whole by whoever begins it.
-  const uint64_t slices =
-      group.all_slices == 1 ? 1 : handle.slice_set & group.all_slices;
+  const uint64_t slices = SlicesOf(group, handle);
   if (slices == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("begin: none of the session's slices 0x",
@@ -401,9 +399,7 @@ absl::Status NamespaceCore::EndRange(uint16_t id, Session& session,
     PublishAnswer answer = PublishAnswer::kVoid;
     if (handle.owned[p]) {
       handle.owned[p] = false;
-      const Group& group = groups_[entry.group];
-      const uint64_t slices =
-          group.all_slices == 1 ? 1 : handle.slice_set & group.all_slices;
+      const uint64_t slices = SlicesOf(groups_[entry.group], handle);
       if (commit && entry.state == EntryState::kWriting) {
         CommitSlices(*handle.publication, entry, slices, now_ms);
         answer = PublishAnswer::kCommitted;

@@ -382,6 +382,24 @@ TEST_F(PublicationTest, PositionsJoinedCountAgainstTheSessionToo) {
   EXPECT_EQ(begun, protocol::kEntriesPerSessionMax);
 }
 
+TEST_F(PublicationTest, AClientThatLiesAboutItsCountsDoesNotWrapTheSums) {
+  Make(8);
+  auto liar = Session(0);
+  auto* header =
+      const_cast<protocol::SessionClientHeader*>(liar->memory().header);
+  header->match_calls = ~uint64_t{0};
+  header->matched_blocks = ~uint64_t{0};
+  header->missed_calls = ~uint64_t{0};
+  const NamespaceCounters alive = core_->counters();
+
+  core_->RemoveSession(0, 0);
+
+  EXPECT_LE(core_->counters().lookups, uint64_t{1} << 48);
+  EXPECT_EQ(core_->counters().lookups, alive.lookups);
+  EXPECT_EQ(core_->counters().hit_blocks, alive.hit_blocks);
+  EXPECT_EQ(core_->counters().missed_lookups, alive.missed_lookups);
+}
+
 // What a session may not do: refused, and nothing of the run was done.
 class HostileSubmitTest : public CoreFixture {
  protected:
