@@ -28,6 +28,7 @@
 #include "tests/support/daemon_process.h"
 #include "tests/support/raw_client.h"
 #include "tests/support/scratch_directory.h"
+#include "tests/support/small_daemon.h"
 #include "tests/support/status_matchers.h"
 
 namespace kvferry::test {
@@ -37,22 +38,6 @@ namespace wire = protocol::wire;
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-NamespaceSpec Spec() {
-  NamespaceSpec spec;
-  spec.name = "test";
-  spec.groups = {OpaqueGroup(16, 4096)};
-  return spec;
-}
-
-DaemonProcess::Options Options(std::vector<std::string> extra_args = {}) {
-  DaemonProcess::Options options;
-  options.pool_size = "16MiB";
-  options.extra_args = {"--huge-pages", "off", "--lock-memory", "off"};
-  options.extra_args.insert(options.extra_args.end(), extra_args.begin(),
-                            extra_args.end());
-  return options;
-}
 
 // Runs kvferryd until it ends by itself.
 struct Ended {
@@ -139,9 +124,9 @@ TEST(DaemonStartTest, HelpAndVersionEndItWithCodeZero) {
 // --- its life ---
 
 TEST(DaemonLifeTest, SigtermEndsItWithCodeZeroAndNothingLeftBehind) {
-  auto daemon = DaemonProcess::Start(Options());
+  auto daemon = DaemonProcess::Start(SmallDaemon());
   ASSERT_THAT(daemon, IsOk());
-  auto session = RawSession::Attach((*daemon)->socket_path(), Spec());
+  auto session = RawSession::Attach((*daemon)->socket_path(), SmallSpec());
   ASSERT_THAT(session, IsOk());
 
   EXPECT_EQ((*daemon)->Stop(), 0) << (*daemon)->log();
@@ -153,9 +138,9 @@ TEST(DaemonLifeTest, SigtermEndsItWithCodeZeroAndNothingLeftBehind) {
 }
 
 TEST(DaemonLifeTest, WhatWasSubmittedBeforeSigtermIsTakenIn) {
-  auto daemon = DaemonProcess::Start(Options());
+  auto daemon = DaemonProcess::Start(SmallDaemon());
   ASSERT_THAT(daemon, IsOk());
-  auto session = RawSession::Attach((*daemon)->socket_path(), Spec());
+  auto session = RawSession::Attach((*daemon)->socket_path(), SmallSpec());
   ASSERT_THAT(session, IsOk());
   ::kill((*daemon)->pid(), SIGSTOP);
   protocol::SubmitRecord record{};
@@ -172,7 +157,7 @@ TEST(DaemonLifeTest, WhatWasSubmittedBeforeSigtermIsTakenIn) {
 }
 
 TEST(DaemonLifeTest, SighupChangesNothing) {
-  auto daemon = DaemonProcess::Start(Options());
+  auto daemon = DaemonProcess::Start(SmallDaemon());
   ASSERT_THAT(daemon, IsOk());
 
   ::kill((*daemon)->pid(), SIGHUP);
@@ -182,9 +167,9 @@ TEST(DaemonLifeTest, SighupChangesNothing) {
 }
 
 TEST(DaemonLifeTest, AfterAKillItStartsAnewUnderALargerEpoch) {
-  auto daemon = DaemonProcess::Start(Options());
+  auto daemon = DaemonProcess::Start(SmallDaemon());
   ASSERT_THAT(daemon, IsOk());
-  auto session = RawSession::Attach((*daemon)->socket_path(), Spec());
+  auto session = RawSession::Attach((*daemon)->socket_path(), SmallSpec());
   ASSERT_THAT(session, IsOk());
   const uint64_t epoch = StatusOf(**daemon).epoch;
 
@@ -197,16 +182,16 @@ TEST(DaemonLifeTest, AfterAKillItStartsAnewUnderALargerEpoch) {
   EXPECT_FALSE(std::filesystem::exists((*daemon)->directory() + "/index.0"));
   // Its old client keeps a frozen copy, and may come again.
   EXPECT_EQ(session->daemon_header().magic, protocol::kDaemonMagic);
-  const auto again = RawSession::Attach((*daemon)->socket_path(), Spec());
+  const auto again = RawSession::Attach((*daemon)->socket_path(), SmallSpec());
   ASSERT_THAT(again, IsOk());
   EXPECT_GT(again->attached.epoch, session->attached.epoch);
   EXPECT_EQ(again->attached.node_id, session->attached.node_id);
 }
 
 TEST(DaemonLifeTest, SegmentsAreAnnouncedOnceTheyArePopulated) {
-  auto daemon = DaemonProcess::Start(Options({"--segment-size", "2MiB"}));
+  auto daemon = DaemonProcess::Start(SmallDaemon({"--segment-size", "2MiB"}));
   ASSERT_THAT(daemon, IsOk());
-  auto session = RawSession::Attach((*daemon)->socket_path(), Spec());
+  auto session = RawSession::Attach((*daemon)->socket_path(), SmallSpec());
   ASSERT_THAT(session, IsOk());
 
   uint64_t bytes = 0;
@@ -229,9 +214,9 @@ TEST(DaemonLifeTest, SegmentsAreAnnouncedOnceTheyArePopulated) {
 // A client that rings only when the daemon says that it sleeps is served, and
 // the daemon sleeps in between.
 TEST(DaemonLifeTest, ADoorbellWakesItFromSleep) {
-  auto daemon = DaemonProcess::Start(Options({"--spin-us", "0"}));
+  auto daemon = DaemonProcess::Start(SmallDaemon({"--spin-us", "0"}));
   ASSERT_THAT(daemon, IsOk());
-  auto session = RawSession::Attach((*daemon)->socket_path(), Spec());
+  auto session = RawSession::Attach((*daemon)->socket_path(), SmallSpec());
   ASSERT_THAT(session, IsOk());
   const auto index = Mapping::Map(session->fds[0].get(), protocol::kHeaderBytes,
                                   Mapping::Access::kReadOnly);
@@ -263,9 +248,9 @@ TEST(DaemonLifeTest, IdleItUsesLessThanOnePercentOfACore) {
 #ifdef KVFERRY_SANITIZED
   GTEST_SKIP() << "measured without sanitizers";
 #endif
-  auto daemon = DaemonProcess::Start(Options());
+  auto daemon = DaemonProcess::Start(SmallDaemon());
   ASSERT_THAT(daemon, IsOk());
-  auto session = RawSession::Attach((*daemon)->socket_path(), Spec());
+  auto session = RawSession::Attach((*daemon)->socket_path(), SmallSpec());
   ASSERT_THAT(session, IsOk());
   clockid_t cpu_clock;
   ASSERT_EQ(::clock_getcpuclockid((*daemon)->pid(), &cpu_clock), 0);
@@ -297,7 +282,7 @@ TEST(DaemonNotifyTest, SaysReadyAliveAndStopping) {
             0);
   ::setenv("NOTIFY_SOCKET", path.c_str(), 1);
   ::setenv("WATCHDOG_USEC", "200000", 1);
-  auto daemon = DaemonProcess::Start(Options());
+  auto daemon = DaemonProcess::Start(SmallDaemon());
   ::unsetenv("NOTIFY_SOCKET");
   ::unsetenv("WATCHDOG_USEC");
   ASSERT_THAT(daemon, IsOk());

@@ -21,6 +21,7 @@
 #include "tests/support/daemon_process.h"
 #include "tests/support/raw_client.h"
 #include "tests/support/scratch_directory.h"
+#include "tests/support/small_daemon.h"
 #include "tests/support/status_matchers.h"
 
 namespace kvferry::test {
@@ -31,22 +32,6 @@ namespace wire = protocol::wire;
 using ::testing::HasSubstr;
 
 constexpr uid_t kNobody = 65534;
-
-NamespaceSpec Spec() {
-  NamespaceSpec spec;
-  spec.name = "test";
-  spec.groups = {OpaqueGroup(16, 4096)};
-  return spec;
-}
-
-DaemonProcess::Options Options(std::vector<std::string> extra_args = {}) {
-  DaemonProcess::Options options;
-  options.pool_size = "16MiB";
-  options.extra_args = {"--huge-pages", "off", "--lock-memory", "off"};
-  options.extra_args.insert(options.extra_args.end(), extra_args.begin(),
-                            extra_args.end());
-  return options;
-}
 
 // What a client of another user gets, as the exit code of its process.
 int AsNobody(const std::function<int()>& body) {
@@ -65,7 +50,7 @@ int AsNobody(const std::function<int()>& body) {
 
 TEST(DaemonUsersTest, AnotherUserDoesNotEvenReachAPrivateSocket) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root becomes somebody else";
-  DaemonProcess::Options options = Options();
+  DaemonProcess::Options options = SmallDaemon();
   options.folder_mode = 0755;
   auto daemon = DaemonProcess::Start(options);
   ASSERT_THAT(daemon, IsOk());
@@ -79,17 +64,17 @@ TEST(DaemonUsersTest, AnotherUserDoesNotEvenReachAPrivateSocket) {
 
 TEST(DaemonUsersTest, AReaderReadsAndDoesNothingElse) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root becomes somebody else";
-  DaemonProcess::Options options = Options({"--allow-read", "*"});
+  DaemonProcess::Options options = SmallDaemon({"--allow-read", "*"});
   options.folder_mode = 0755;
   auto daemon = DaemonProcess::Start(options);
   ASSERT_THAT(daemon, IsOk());
   const std::string& path = (*daemon)->socket_path();
   // Somebody makes the namespace.
-  ASSERT_THAT(RawSession::Attach(path, Spec()), IsOk());
+  ASSERT_THAT(RawSession::Attach(path, SmallSpec()), IsOk());
 
   EXPECT_EQ(
       AsNobody([&] {
-        const auto publisher = RawSession::Attach(path, Spec());
+        const auto publisher = RawSession::Attach(path, SmallSpec());
         if (!absl::IsPermissionDenied(publisher.status())) return 1;
         auto client = RawClient::Connect(path);
         if (!client.ok()) return 2;
@@ -98,7 +83,7 @@ TEST(DaemonUsersTest, AReaderReadsAndDoesNothingElse) {
             !absl::IsPermissionDenied(client->Call(wire::ClearT()).status())) {
           return 3;
         }
-        wire::AttachT attach = MakeAttach(Spec());
+        wire::AttachT attach = MakeAttach(SmallSpec());
         attach.access = wire::Access::Read;
         std::vector<UniqueFd> fds;
         if (!client->Call(std::move(attach), &fds).ok()) return 4;
@@ -153,7 +138,7 @@ TEST(DaemonUsersTest, RunsWithoutAnyRights) {
                       absl::Seconds(20)));
 
   {
-    auto session = RawSession::Attach(socket, Spec());
+    auto session = RawSession::Attach(socket, SmallSpec());
     EXPECT_THAT(session, IsOk());
     auto client = RawClient::Connect(socket);
     ASSERT_THAT(client, IsOk());

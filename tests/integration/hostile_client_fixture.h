@@ -11,6 +11,7 @@
 #include "tests/support/becomes.h"
 #include "tests/support/daemon_process.h"
 #include "tests/support/raw_client.h"
+#include "tests/support/small_daemon.h"
 #include "tests/support/status_matchers.h"
 
 namespace kvferry::test {
@@ -30,10 +31,7 @@ inline NamespaceSpec Spec() {
 class HostileClientTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    DaemonProcess::Options options;
-    options.pool_size = "16MiB";
-    options.extra_args = {"--huge-pages", "off", "--lock-memory", "off"};
-    auto daemon = DaemonProcess::Start(options);
+    auto daemon = DaemonProcess::Start(SmallDaemon());
     ASSERT_THAT(daemon, IsOk());
     daemon_ = std::move(*daemon).release();
   }
