@@ -60,6 +60,18 @@ inline constexpr uint32_t kEntriesPerSessionMax = 262144;
 inline constexpr uint32_t kInFlightShare = 2;
 // How long a publication that nobody has open waits for its other slices.
 inline constexpr uint32_t kPublicationLingerMs = 10 * 1000;
+// How long a writer may make no progress before the daemon gives its
+// publication up: ample for a chunk of a large model; and the least and most
+// that a writer may ask for.
+inline constexpr uint32_t kStallMsDefault = 30 * 1000;
+inline constexpr uint32_t kStallMsMin = 100;
+inline constexpr uint32_t kStallMsMax = 600 * 1000;
+// Standby blocks of one key: the third engine with the same prompt at the same
+// moment waits instead.
+inline constexpr uint32_t kStandbysPerKeyMax = 2;
+// What travels with a hand-over beside KV: first token, sampler state, a few
+// log-probabilities.
+inline constexpr uint32_t kHandOverBytesMax = 4096;
 
 // --- Rings ---------------------------------------------------------------
 
@@ -94,7 +106,8 @@ inline constexpr uint32_t kTicketBytesMax = 256;
 inline constexpr uint32_t kTicketsPerNamespaceMax = 65536;
 inline constexpr uint32_t kTicketConsumersMax = 1024;
 inline constexpr uint32_t kTicketTtlMsMax = 600 * 1000;
-// Keys of a lease sent in one message: 16 bytes each, well under the cap.
+// Keys of a lease sent in one message: 16 bytes each, well under the cap. A
+// longer ticket is made and read in several.
 inline constexpr uint32_t kKeysPerMessageMax = 2048;
 static_assert(kKeysPerMessageMax * 16 < kMessageBytesMax);
 

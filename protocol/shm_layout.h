@@ -10,14 +10,16 @@
 // The only description of shared bytes (protocol/README.md has the pictures).
 //
 // Files of a namespace and their one writer:
-//   index      IndexHeader, Bucket[bucket_count]            daemon
+//   index      IndexHeader, Bucket[bucket_count],
+//              PublicationRecord[kPublicationSlots]          daemon
 //   state      StateHeader, BlockStateRecord[block_capacity] daemon
 //   segment.N  blocks                                       publishers
 // Files of a session:
 //   daemon     SessionDaemonHeader, ReplyRecord[kRingRecords]  daemon
 //   client     SessionClientHeader, SubmitRecord[kRingRecords],
 //              TouchRecord[kTouchRecords], PinCell[block_capacity]  client
-//   progress   ProgressHeader, ProgressWord[..]               client
+//   progress   ProgressHeader, ProgressRecord[kProgressRecords],
+//              hand-over data of each                         client
 //
 // Every word that changes while somebody reads it is a lock-free atomic; plain
 // members are written before `layout_version` is (release) and never again.
@@ -25,7 +27,7 @@
 namespace kvferry::protocol {
 
 // Changes with any change of size, offset or meaning below.
-inline constexpr uint32_t kLayoutVersion = 1;
+inline constexpr uint32_t kLayoutVersion = 2;
 
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 static_assert(std::atomic<uint32_t>::is_always_lock_free);
@@ -104,14 +106,42 @@ struct alignas(64) Bucket {
   std::atomic<uint64_t> key_hi[kSlotsPerBucket];
   std::atomic<uint64_t> host[kSlotsPerBucket];  // Residence
   std::atomic<uint64_t> gpu[kSlotsPerBucket];   // Residence
-  // {generation:32 | publication slot:32} of the publisher's progress word.
-  std::atomic<uint64_t> aux[kSlotsPerBucket];
+  std::atomic<uint64_t> aux[kSlotsPerBucket];   // PublicationRef
 };
 static_assert(sizeof(Bucket) == 320);
 static_assert(offsetof(Bucket, key_hi) == 64);
 static_assert(offsetof(Bucket, host) == 128);
 static_assert(offsetof(Bucket, gpu) == 192);
 static_assert(offsetof(Bucket, aux) == 256);
+
+// Which publication writes (or wrote) the block of a slot, and where in it:
+//
+//    63           32 31       12 11     0
+//   | generation:32 | position:20| slot:12|
+//
+// Zero: no publication that can be followed. Generations count the namespace's
+// publications, skip zero, and are shared by all slots, so that one is not met
+// again before four thousand million others.
+struct PublicationRef {
+  uint32_t generation = 0;
+  uint32_t position = 0;
+  uint32_t slot = 0;
+
+  bool followable() const { return generation != 0; }
+  friend bool operator==(const PublicationRef&,
+                         const PublicationRef&) = default;
+};
+inline constexpr uint32_t kPublicationSlots = 4096;
+static_assert(kPublicationSlots == 1u << 12, "slot is 12 bits wide");
+static_assert(kBlocksPerPublicationMax < 1u << 20, "position is 20 bits wide");
+constexpr uint64_t PackPublicationRef(PublicationRef r) {
+  return uint64_t{r.generation} << 32 | uint64_t{r.position} << 12 | r.slot;
+}
+constexpr PublicationRef UnpackPublicationRef(uint64_t word) {
+  return {static_cast<uint32_t>(word >> 32),
+          static_cast<uint32_t>(word >> 12 & 0xf'ffff),
+          static_cast<uint32_t>(word & (kPublicationSlots - 1))};
+}
 
 // The two buckets of a key. Keys are uniform (half a SHA-256), so their own
 // bits choose; multiply-shift lets `bucket_count` be any number.
@@ -184,8 +214,59 @@ static_assert(offsetof(IndexHeader, content_epoch) == 40);
 static_assert(offsetof(IndexHeader, groups) == 256 - 32);
 static_assert(sizeof(IndexHeader) <= kHeaderBytes);
 
-constexpr uint64_t IndexFileBytes(uint32_t bucket_count) {
+// --- publications --------------------------------------------------------
+//
+// What a reader must know to follow a publication while it is written: whether
+// it is under way, and in whose progress files its writers tell how far they
+// are. Written by the daemon, in the index file behind the buckets.
+
+enum class PublicationPhase : uint8_t {
+  kFree = 0,   // no publication
+  kOpen = 1,   // being written, or waiting for a writer of other slices
+  kEnded = 2,  // nothing of it will become ready any more
+};
+
+// Where one slice's writer keeps its progress: {file:8 | record:8}.
+inline constexpr uint16_t kNoWriter = 0xffff;
+struct WriterRef {
+  uint8_t file = 0;    // the session's number among the namespace's files
+  uint8_t record = 0;  // < kProgressRecords
+  friend bool operator==(const WriterRef&, const WriterRef&) = default;
+};
+constexpr uint16_t PackWriterRef(WriterRef r) {
+  return static_cast<uint16_t>(r.file << 8 | r.record);
+}
+constexpr WriterRef UnpackWriterRef(uint16_t word) {
+  return {static_cast<uint8_t>(word >> 8), static_cast<uint8_t>(word & 0xff)};
+}
+
+// A reader that has learned something from the writers' records reads
+// `generation` again before it believes it.
+struct alignas(64) PublicationRecord {
+  // Of the publication that has the slot, stored last when one takes it; it
+  // stays until the next one does.
+  std::atomic<uint32_t> generation;
+  std::atomic<uint32_t> phase;  // PublicationPhase
+  // Bumped, and its waiters woken, whenever the daemon has done something to
+  // the publication: begun, committed or aborted blocks, a writer that came or
+  // went, its end. A futex word.
+  std::atomic<uint32_t> changes;
+  std::atomic<uint32_t> begun;       // positions begun by any writer
+  std::atomic<uint32_t> started_ms;  // IndexHeader::coarse_now_ms at its open
+  uint8_t reserved[44];
+  // By slice; kNoWriter: none has come yet, or it is done and gone (what it
+  // wrote is then ready in the index as soon as the other slices are).
+  std::atomic<uint16_t> writers[kSlicesMax];
+};
+static_assert(sizeof(PublicationRecord) == 192);
+static_assert(offsetof(PublicationRecord, writers) == 64);
+
+constexpr uint64_t PublicationsOffset(uint32_t bucket_count) {
   return kHeaderBytes + uint64_t{bucket_count} * sizeof(Bucket);
+}
+constexpr uint64_t IndexFileBytes(uint32_t bucket_count) {
+  return PublicationsOffset(bucket_count) +
+         uint64_t{kPublicationSlots} * sizeof(PublicationRecord);
 }
 
 // --- state ---------------------------------------------------------------
@@ -261,6 +342,10 @@ enum class SubmitType : uint8_t {
   kClose = 7,   // no more begins; what is neither committed nor aborted aborts
 };
 
+// Keys that another publication is writing are written once more, in blocks of
+// this one's own, in case that the other fails.
+inline constexpr uint32_t kOpenStandby = 1;
+
 struct SubmitRecord {
   uint8_t type;  // SubmitType
   uint8_t group;
@@ -271,6 +356,10 @@ struct SubmitRecord {
       uint64_t engine_instance;
       uint64_t publication;
       uint64_t slice_set;  // bit s: this session writes slice s
+      // The daemon gives the publication up when blocks are begun and this
+      // handle's progress has not moved for so long; 0: the default.
+      uint32_t stall_ms;
+      uint32_t flags;  // kOpenStandby
     } open;
     struct {
       uint32_t first;  // position in the publication of the first block
@@ -303,6 +392,10 @@ enum class ReplyType : uint8_t {
   kAnswerBlocks = 2,  // kYours for count <= 12 positions, in blocks[]
   kGrant = 3,         // count <= 12 blocks now yours to begin with
   kRecall = 4,        // give `count` granted blocks of `group` back
+  // Answers kOpen: the publication has slot `first` and generation `count`,
+  // this handle writes progress record blocks[0]. Without a slot or a record
+  // left, generation 0: it cannot be followed, only waited for.
+  kOpened = 5,
 };
 
 enum class PublishAnswer : uint8_t {
@@ -310,11 +403,15 @@ enum class PublishAnswer : uint8_t {
   // To a begin:
   kYours = 1,     // write it; the offered block was taken
   kExists = 2,    // ready already; an offered block stays granted to you
-  kInFlight = 3,  // another publication writes it; likewise
+  kInFlight = 3,  // another publication writes it, no standby; likewise
   kNoSpace = 4,   // nothing can be evicted or its buckets are full; likewise
   // To a commit or abort:
   kCommitted = 5,  // your slices count; ready once every slice does
   kVoid = 6,       // the block was aborted or cleared meanwhile
+  // To a begin: another publication is writing the key. Write it, too; the
+  // offered block was taken. Its commit is answered by kCommitted, or by
+  // kExists when the other was faster: then the block went back.
+  kStandby = 7,
 };
 
 struct ReplyRecord {
@@ -416,25 +513,82 @@ constexpr uint64_t SessionClientFileBytes(uint32_t block_capacity) {
 
 // --- session: progress ---------------------------------------------------
 //
-// How far a publication's writer is, one word a (publication slot, slice),
-// read by anybody in the namespace. Made by the streaming hand-over; the
-// layout is fixed here so that `aux` words have their meaning.
+// How far a writer is in its publications: one record an open handle, written
+// by the client, read by everybody in the namespace (the memfd is sealed
+// against writing as soon as the client has mapped it) and by the daemon.
 //
-//    63           40 39         16 15    0
-//   | generation:24 | chunks:24   | layers:16 of the current chunk
+// ProgressRecord::word:
+//
+//    63           32 31          12 11      0
+//   | generation:32 | positions:20 | layers:12|
+//
+// `positions` counts the leading positions of the publication that this writer
+// is done with: its slices of their blocks are written, or it has none to
+// write there. It never passes a position that the writer gave up. Of the
+// positions from there to `chunk_end`, the first `layers` layers of every page
+// are written.
+//
+// INV-STREAM-1  Once every writer's word, under the generation of a slot's aux
+//               word, has passed the slot's position, the block's bytes are
+//               whole, and stay so while the slot says what it said.
+//   Made by    the writer: payload, store fence, then the word (release).
+//   Relied on  by sdk StreamView: acquire the word, copy, acquire fence, then
+//              read the slot again; and by core when a writer died.
+//   Kept by    the daemon: an aborted block leaves the index before it is
+//              given to anybody, and rests while it is pinned (INV-PIN-1) or
+//              its writer lives and has not let go (INV-PUB-3).
+//   Tested     tests/model/stream.pml, tests/sim, tests/integration
+inline constexpr uint32_t kProgressRecords = 255;  // kNoWriter is no record
 
-inline constexpr uint32_t kProgressPublications = 256;
+struct Progress {
+  uint32_t generation = 0;
+  uint32_t positions = 0;
+  uint32_t layers = 0;
+  friend bool operator==(const Progress&, const Progress&) = default;
+};
+inline constexpr uint32_t kProgressLayersMax = (1u << 12) - 1;
+constexpr uint64_t PackProgress(Progress p) {
+  return uint64_t{p.generation} << 32 | uint64_t{p.positions} << 12 | p.layers;
+}
+constexpr Progress UnpackProgress(uint64_t word) {
+  return {static_cast<uint32_t>(word >> 32),
+          static_cast<uint32_t>(word >> 12 & 0xf'ffff),
+          static_cast<uint32_t>(word & kProgressLayersMax)};
+}
+
+struct alignas(64) ProgressRecord {
+  std::atomic<uint64_t> word;  // Progress
+  // Position at which the chunk ends whose layers are counted. Stored before
+  // the first word with layers, and not changed before `positions` has come
+  // there: read word, chunk_end, word.
+  std::atomic<uint32_t> chunk_end;
+  // Bumped after every store above, and its waiters woken. A futex word.
+  std::atomic<uint32_t> changes;
+  // The generation that this writer has given up (it aborted, or it lost its
+  // daemon): what its word has not passed never comes.
+  std::atomic<uint32_t> given_up;
+  // Size of the hand-over data, stored after them; 0: none (yet). Both belong
+  // to the word's generation.
+  std::atomic<uint32_t> hand_over_bytes;
+  uint8_t reserved[40];
+};
+static_assert(sizeof(ProgressRecord) == 64);
 
 struct ProgressHeader {
   uint64_t magic;
-  std::atomic<uint32_t> layout_version;
+  std::atomic<uint32_t> layout_version;  // stored last, by the daemon
   uint32_t session;
   uint64_t epoch;
 };
-using ProgressWord = std::atomic<uint64_t>;
+static_assert(sizeof(ProgressHeader) <= kHeaderBytes);
+
+inline constexpr uint64_t kProgressRecordsOffset = kHeaderBytes;
+inline constexpr uint64_t kHandOverOffset =
+    kProgressRecordsOffset + (kProgressRecords + 1) * sizeof(ProgressRecord);
+static_assert(kHandOverOffset % kHeaderBytes == 0);
 inline constexpr uint64_t kProgressFileBytes =
-    kHeaderBytes +
-    uint64_t{kProgressPublications} * kSlicesMax * sizeof(ProgressWord);
+    kHandOverOffset + uint64_t{kProgressRecords} * kHandOverBytesMax;
+static_assert(kProgressFileBytes % kHeaderBytes == 0);
 
 }  // namespace kvferry::protocol
 

@@ -1,16 +1,10 @@
-// What operators and tickets ask of a namespace.
+// What operators ask of a namespace.
 
 #include <atomic>
 #include <cstddef>
-#include <cstring>
-#include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "base/check.h"
-#include "base/hex.h"
 #include "daemon/core/mutant.h"
 #include "daemon/core/namespace_core.h"
-#include "protocol/limits.h"
 
 namespace kvferry::core {
 namespace {
@@ -34,26 +28,30 @@ bool HasPrefix(const BlockKey& key, absl::string_view prefix) {
   return true;
 }
 
-std::string KeyHex(const BlockKey& key) {
-  std::byte bytes[16];
-  std::memcpy(bytes, &key.lo, 8);
-  std::memcpy(bytes + 8, &key.hi, 8);
-  return HexEncode(bytes);
-}
-
 }  // namespace
 
 uint32_t NamespaceCore::Clear() {
   header_->content_epoch.fetch_add(1, std::memory_order_relaxed);
   leases_.Clear();
   uint32_t left = 0;
+  // Standbys first: none shall take the place of what is aborted below.
+  for (auto& [identity, publication] : publications_) {
+    for (PublicationEntry& entry : publication->entries) {
+      if (entry.state != EntryState::kStandby ||
+          IsMutant(Mutant::kStandbyOutlivesClear)) {
+        continue;
+      }
+      AbortStandby(*publication, entry);
+      SettleAborted(entry);
+    }
+  }
   for (auto& [identity, publication] : publications_) {
     for (PublicationEntry& entry : publication->entries) {
       if (entry.state != EntryState::kWriting ||
           IsMutant(Mutant::kClearForgetsInFlight)) {
         continue;
       }
-      AbortEntry(*publication, entry);
+      AbortEntry(*publication, entry, ticked_ms_);
       SettleAborted(entry);
       ++left;
     }
@@ -155,59 +153,6 @@ std::vector<BlockDescription> NamespaceCore::Describe(
     found.push_back(description);
   }
   return found;
-}
-
-absl::StatusOr<uint64_t> NamespaceCore::HoldLease(
-    uint32_t group, std::span<const BlockKey> keys, uint32_t consumers,
-    uint64_t deadline_ms) {
-  if (leases_.size() >= protocol::kTicketsPerNamespaceMax) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the namespace has ", leases_.size(), " tickets, the limit is ",
-        protocol::kTicketsPerNamespaceMax));
-  }
-  if (group >= groups_.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "ticket: group ", group, ", the namespace has ", groups_.size()));
-  }
-  const uint64_t capacity = config_.geometry.block_capacity;
-  if (leases_.key_count() + keys.size() > capacity ||
-      leases_.held_blocks() + keys.size() > (capacity + 1) / 2) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "ticket: ", keys.size(), " blocks more; the namespace's tickets hold ",
-        leases_.held_blocks(), ", the limit is ", (capacity + 1) / 2));
-  }
-  absl::flat_hash_set<uint32_t> seen;
-  Lease lease;
-  lease.group = group;
-  lease.consumers_left = consumers;
-  lease.deadline_ms = deadline_ms;
-  for (size_t i = 0; i < keys.size(); ++i) {
-    const uint32_t slot = index_.Find(keys[i]);
-    const uint32_t block =
-        slot == kNoSlot ? kNoBlock
-                        : protocol::UnpackResidence(index_.host(slot)).block;
-    if (block == kNoBlock || blocks_.state(block) != BlockState::kReady ||
-        blocks_.group_of(block) != group) {
-      return absl::NotFoundError(absl::StrCat(
-          "ticket: block ", i, " (", KeyHex(keys[i]), ") is not there"));
-    }
-    if (!seen.insert(block).second) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "ticket: block ", i, " (", KeyHex(keys[i]), ") is named twice"));
-    }
-    lease.blocks.push_back(block);
-  }
-  lease.keys.assign(keys.begin(), keys.end());
-  return leases_.Add(std::move(lease));
-}
-
-const Lease* NamespaceCore::FindLease(uint64_t lease) const {
-  return leases_.Find(lease);
-}
-
-absl::Status NamespaceCore::ReleaseLease(uint64_t lease) {
-  if (leases_.Release(lease)) return absl::OkStatus();
-  return absl::NotFoundError("ticket: expired or used up");
 }
 
 }  // namespace kvferry::core

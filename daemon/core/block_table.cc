@@ -81,6 +81,15 @@ void BlockTable::Publish(uint32_t block, uint16_t owner) {
   Move(block, {BlockState::kPublishing, owner, next});
 }
 
+void BlockTable::SetValidTokens(uint32_t block, uint32_t valid_tokens) {
+  records_[block].content.store(valid_tokens, std::memory_order_release);
+}
+
+uint32_t BlockTable::valid_tokens(uint32_t block) const {
+  return static_cast<uint32_t>(
+      records_[block].content.load(std::memory_order_relaxed));
+}
+
 void BlockTable::MakeReady(uint32_t block) {
   KVFERRY_CHECK(state(block) == BlockState::kPublishing);
   Move(block, {BlockState::kReady, kNoOwner, generation(block)});

@@ -60,6 +60,9 @@ class BlockTable {
 
   // granted -> publishing, under the next generation.
   void Publish(uint32_t block, uint16_t owner);
+  // How many tokens of a block that is being published are valid; 0: all.
+  void SetValidTokens(uint32_t block, uint32_t valid_tokens);
+  uint32_t valid_tokens(uint32_t block) const;
   // publishing -> ready.
   void MakeReady(uint32_t block);
   // publishing or ready -> quarantined.

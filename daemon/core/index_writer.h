@@ -41,6 +41,10 @@ class IndexWriter {
     return at(slot).host[slot % protocol::kSlotsPerBucket].load(
         std::memory_order_relaxed);
   }
+  uint64_t aux(uint32_t slot) const {
+    return at(slot).aux[slot % protocol::kSlotsPerBucket].load(
+        std::memory_order_relaxed);
+  }
   BlockKey key(uint32_t slot) const;
 
   // The slot is empty afterwards.

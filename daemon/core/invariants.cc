@@ -21,6 +21,31 @@ absl::Status Violated(const Parts&... parts) {
 }  // namespace
 
 absl::Status NamespaceCore::CheckInvariants() const {
+  // Standbys are being written without a place in the index, each known by its
+  // key.
+  absl::flat_hash_set<uint32_t> standby_blocks;
+  for (const auto& [key, places] : standbys_) {
+    for (const StandbyPlace& place : places) {
+      const auto publication = publications_.find(place.identity);
+      if (publication == publications_.end() ||
+          place.position >= publication->second->entries.size()) {
+        return Violated("a standby's publication or position is gone");
+      }
+      const PublicationEntry& entry =
+          publication->second->entries[place.position];
+      if (entry.state != EntryState::kStandby || entry.key != key ||
+          !standby_blocks.insert(entry.block).second) {
+        return Violated("block ", entry.block, " is no standby of its key");
+      }
+      const uint32_t slot = index_.Find(key);
+      if (slot == kNoSlot ||
+          protocol::UnpackResidence(index_.host(slot)).state !=
+              ResidenceState::kPending) {
+        return Violated("block ", entry.block,
+                        " stands by for a key that nobody writes");
+      }
+    }
+  }
   // INV-BLOCK-1, and the free lists hold what the states say.
   std::vector<GroupCounts> seen(groups_.size());
   std::vector<uint32_t> children(blocks_.capacity(), 0);
@@ -38,7 +63,8 @@ absl::Status NamespaceCore::CheckInvariants() const {
     seen[g].quarantined += state == BlockState::kQuarantined;
 
     const bool indexed =
-        state == BlockState::kPublishing || state == BlockState::kReady;
+        (state == BlockState::kPublishing && !standby_blocks.contains(block)) ||
+        state == BlockState::kReady;
     if (indexed != (meta.slot != kNoSlot)) {
       return Violated("block ", block, " in state ", static_cast<int>(state),
                       indexed ? " has no slot" : " has a slot");
@@ -116,7 +142,12 @@ absl::Status NamespaceCore::CheckInvariants() const {
   uint32_t aborted = 0;
   for (const auto& [identity, publication] : publications_) {
     uint32_t writing = 0;
+    if (publication->ref.followable() && !directory_.IsOpen(publication->ref)) {
+      return Violated("an open publication is not open to its readers");
+    }
+    uint32_t position = 0;
     for (const PublicationEntry& entry : publication->entries) {
+      const uint64_t aux = AuxOf(*publication, entry, position++);
       const uint64_t all = groups_[entry.group].all_slices;
       if ((entry.committed & entry.released) != 0 ||
           ((entry.committed | entry.released) & ~entry.begun) != 0 ||
@@ -133,13 +164,26 @@ absl::Status NamespaceCore::CheckInvariants() const {
           return Violated("block ", entry.block, " is being written but is ",
                           static_cast<int>(blocks_.state(entry.block)));
         }
+        if (index_.aux(blocks_.meta(entry.block).slot) != aux) {
+          return Violated("block ", entry.block,
+                          ": its slot names another publication or position");
+        }
+      } else if (entry.state == EntryState::kStandby) {
+        ++writing;
+        ++publishing;
+        if (blocks_.state(entry.block) != BlockState::kPublishing ||
+            !standby_blocks.contains(entry.block)) {
+          return Violated("standby block ", entry.block, " is ",
+                          static_cast<int>(blocks_.state(entry.block)));
+        }
       } else if (entry.state == EntryState::kReady) {
         if (entry.committed != all) {
           return Violated("block ", entry.block,
                           " was made visible without slices 0x",
                           absl::Hex(all & ~entry.committed));
         }
-      } else if (entry.state == EntryState::kAborted &&
+      } else if ((entry.state == EntryState::kAborted ||
+                  entry.state == EntryState::kSuperseded) &&
                  entry.block != kNoBlock) {
         ++aborted;
         if (blocks_.state(entry.block) != BlockState::kQuarantined) {

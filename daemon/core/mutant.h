@@ -18,6 +18,11 @@ enum class Mutant {
   kClearForgetsInFlight = 4,    // cleared publications still become visible
   kAbortFreesWhileWritten = 5,  // another rank may still write the block
   kLeaseIgnored = 6,            // evicts what a ticket holds
+  kAbortIgnoresPins = 7,        // frees a pending block that is being followed
+  kStallFreesBlock = 8,         // ... that a stalled writer may go on writing
+  kStandbyReadyTooSoon = 9,     // adopted as ready before it is committed
+  kDeathAdoptsAll = 10,         // commits more than the dead writer had written
+  kStandbyOutlivesClear = 11,   // cleared keys come back from a standby
 };
 
 constexpr bool IsMutant(Mutant mutant) {

@@ -27,6 +27,9 @@ NamespaceCore::NamespaceCore(const NamespaceConfig& config,
                  reinterpret_cast<std::byte*>(memory.index) +
                  protocol::kHeaderBytes),
              config.geometry.bucket_count),
+      directory_(reinterpret_cast<protocol::PublicationRecord*>(
+          reinterpret_cast<std::byte*>(memory.index) +
+          protocol::PublicationsOffset(config.geometry.bucket_count))),
       retirer_(&index_, &blocks_, &leases_) {
   for (const GroupRecord& record : config_.geometry.groups) {
     groups_.push_back(
@@ -38,6 +41,10 @@ NamespaceCore::NamespaceCore(const NamespaceConfig& config,
          .in_flight_max =
              std::max(1u, record.block_count / protocol::kInFlightShare),
          .evictable = EvictionQueue(&blocks_)});
+  }
+
+  for (uint32_t file = 0; file < protocol::kSessionsPerNamespaceMax; ++file) {
+    free_progress_files_.push_back(static_cast<uint8_t>(file));
   }
 
   header_->magic = protocol::kIndexMagic;
@@ -82,6 +89,11 @@ absl::Status NamespaceCore::AddSession(uint16_t session, bool may_publish,
   it->second.may_publish = may_publish;
   it->second.memory = memory;
   it->second.sink = sink;
+  it->second.progress = ProgressView(memory.progress);
+  // First in, first out: a number that readers may remember comes back late.
+  it->second.progress_file = free_progress_files_.front();
+  free_progress_files_.pop_front();
+  progress_files_[it->second.progress_file] = session;
   retirer_.AddSession(session, memory.pins);
   Tick(now_ms);
   return absl::OkStatus();
@@ -94,6 +106,7 @@ void NamespaceCore::RemoveSession(uint16_t id, uint64_t now_ms) {
   SweepTouches(session, now_ms);
   AddClientCounters(session, &counters_);
   for (auto& [number, handle] : session.handles) {
+    if (!session.revoked) AdoptProgress(session, handle, now_ms);
     CloseHandle(session, handle, /*died=*/true, now_ms);
   }
   if (!IsMutant(Mutant::kDeadSessionKeepsGrants)) {
@@ -105,6 +118,8 @@ void NamespaceCore::RemoveSession(uint16_t id, uint64_t now_ms) {
     }
   }
   retirer_.RemoveSession(id);
+  progress_files_.erase(session.progress_file);
+  free_progress_files_.push_back(session.progress_file);
   sessions_.erase(it);
   SweepQuarantine();
 }
@@ -119,9 +134,7 @@ void NamespaceCore::RevokeSession(uint16_t id) {
     for (uint32_t p = 0; p < handle.begun; ++p) {
       PublicationEntry& entry = handle.publication->entries[p];
       // Its slices stay begun: it may be writing them.
-      if (handle.owned[p] && entry.state == EntryState::kWriting) {
-        AbortEntry(*handle.publication, entry);
-      }
+      if (handle.owned[p]) GiveUp(*handle.publication, entry, ticked_ms_);
     }
   }
 }
@@ -130,11 +143,43 @@ std::vector<uint16_t> NamespaceCore::TakePokes() {
   return std::exchange(pokes_, {});
 }
 
+std::vector<StallReport> NamespaceCore::TakeStalls() {
+  return std::exchange(stalls_, {});
+}
+
+std::vector<const std::atomic<uint32_t>*> NamespaceCore::TakeWakes() {
+  std::vector<const std::atomic<uint32_t>*> words;
+  for (const uint32_t slot : directory_.TakeChanged()) {
+    words.push_back(&directory_.changes(slot));
+  }
+  return words;
+}
+
+absl::StatusOr<uint8_t> NamespaceCore::ProgressFileOf(uint16_t session) const {
+  const auto found = sessions_.find(session);
+  if (found == sessions_.end()) {
+    return absl::NotFoundError(absl::StrCat("there is no session ", session));
+  }
+  return found->second.progress_file;
+}
+
+absl::StatusOr<uint16_t> NamespaceCore::SessionOfProgressFile(
+    uint8_t file) const {
+  const auto found = progress_files_.find(file);
+  if (found == progress_files_.end()) {
+    return absl::NotFoundError(
+        absl::StrCat("no session has progress file ", file));
+  }
+  return found->second;
+}
+
 void NamespaceCore::Tick(uint64_t now_ms) {
+  ticked_ms_ = now_ms;
   header_->coarse_now_ms.store(static_cast<uint32_t>(now_ms),
                                std::memory_order_relaxed);
   SweepTouches(now_ms);
   leases_.Expire(now_ms);
+  ExpireStalled(now_ms);
   ExpirePublications(now_ms);
   SweepQuarantine();
   for (auto& [id, session] : sessions_) TopUp(id, session, now_ms);

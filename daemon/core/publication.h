@@ -26,6 +26,10 @@ enum class EntryState : uint8_t {
   kNoSpace,
   kAborted,  // out of the index; its block kQuarantined until every rank that
              // began it has committed or aborted, then free
+  kStandby,  // another publication's is in the index; this one's block, kept
+             // for the case that the other fails, is kPublishing without a
+             // place there, also when every slice is committed
+  kSuperseded,  // a standby whose other became ready; its block as of kAborted
 };
 
 // One position of a publication. Ranks must get the same answer for it, however
@@ -37,8 +41,11 @@ enum class EntryState : uint8_t {
 //            slice of the group.
 // INV-PUB-3  An aborted block is not free while begun has a slice that is in
 //            neither: its writer may still be writing.
-//   Made by    NamespaceCore (publications.cc)
-//   Tested     tests/sim, tests/unit/daemon/core/publication_test.cc
+// INV-PUB-4  A standby is in the index only after the entry that was there has
+//            left it, and as ready only with every slice committed.
+//   Made by    NamespaceCore (publications.cc, standby.cc)
+//   Tested     tests/sim, tests/unit/daemon/core/publication_test.cc,
+//              standby_test.cc
 struct PublicationEntry {
   BlockKey key;
   uint64_t begun = 0;      // slices somebody has begun
@@ -47,15 +54,20 @@ struct PublicationEntry {
   uint32_t block = protocol::kNoBlock;
   uint8_t group = 0;
   EntryState state = EntryState::kWriting;
+  // Who began it is among the publication's writers that readers know; else
+  // the words of those say nothing of it, and its slot names no publication.
+  bool followable = false;
 };
 static_assert(sizeof(PublicationEntry) == 48, "kEntriesPerSessionMax counts");
 
 struct Publication {
   PublicationIdentity identity;
+  // Where readers find it; generation 0: there was no slot left.
+  protocol::PublicationRef ref;
   std::vector<PublicationEntry> entries;
-  uint32_t open_handles = 0;
-  uint32_t writing = 0;          // entries in kWriting
-  uint64_t linger_until_ms = 0;  // when nobody has it open
+  std::vector<uint64_t> slice_sets;  // of the handles that have it open
+  uint32_t writing = 0;              // entries in kWriting or kStandby
+  uint64_t linger_until_ms = 0;      // when nobody has it open
 };
 
 }  // namespace kvferry::core

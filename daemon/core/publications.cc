@@ -1,6 +1,7 @@
 // The life of publications' entries: commit, abort, close, linger.
 
 #include <algorithm>
+#include <atomic>
 
 #include "base/check.h"
 #include "daemon/core/mutant.h"
@@ -11,6 +12,10 @@ namespace kvferry::core {
 
 using protocol::kNoBlock;
 using protocol::ResidenceState;
+
+void NamespaceCore::Tell(const Publication& publication) {
+  if (publication.ref.followable()) directory_.Changed(publication.ref.slot);
+}
 
 void NamespaceCore::FinishInFlight(const PublicationEntry& entry) {
   const auto session = sessions_.find(blocks_.owner(entry.block));
@@ -30,7 +35,14 @@ void NamespaceCore::CommitSlices(Publication& publication,
       !IsMutant(Mutant::kReadyOnFirstSlice)) {
     return;
   }
-  if (entry.state != EntryState::kWriting) return;
+  // A standby that is whole waits for what becomes of the other one.
+  if (entry.state == EntryState::kWriting) {
+    MakeReady(publication, entry, now_ms);
+  }
+}
+
+void NamespaceCore::MakeReady(Publication& publication, PublicationEntry& entry,
+                              uint64_t now_ms) {
   FinishInFlight(entry);
   const uint32_t block = entry.block;
   blocks_.MakeReady(block);
@@ -43,13 +55,19 @@ void NamespaceCore::CommitSlices(Publication& publication,
   entry.state = EntryState::kReady;
   --publication.writing;
   ++counters_.published_blocks;
+  leases_.Ready(entry.key, entry.group, block);
+  SupersedeStandbys(entry.key);
 }
 
 void NamespaceCore::AbortEntry(Publication& publication,
-                               PublicationEntry& entry) {
+                               PublicationEntry& entry, uint64_t now_ms) {
   KVFERRY_CHECK(entry.state == EntryState::kWriting);
-  FinishInFlight(entry);
   BlockMeta& meta = blocks_.meta(entry.block);
+  BlockKey parent;
+  if (meta.parent != kNoBlock &&
+      OwnsLive(meta.parent, meta.parent_generation)) {
+    parent = index_.key(blocks_.meta(meta.parent).slot);
+  }
   index_.Erase(meta.slot);
   meta.slot = kNoSlot;
   UnlinkParent(entry.block);
@@ -57,47 +75,89 @@ void NamespaceCore::AbortEntry(Publication& publication,
   entry.state = EntryState::kAborted;
   --publication.writing;
   ++counters_.aborted_blocks;
+  Tell(publication);
+  PromoteStandby(entry.key, parent, now_ms);
 }
 
 void NamespaceCore::SettleAborted(PublicationEntry& entry) {
-  if (entry.state != EntryState::kAborted || entry.block == kNoBlock) return;
+  if ((entry.state != EntryState::kAborted &&
+       entry.state != EntryState::kSuperseded) ||
+      entry.block == kNoBlock) {
+    return;
+  }
   if (entry.begun != (entry.committed | entry.released) &&
       !IsMutant(Mutant::kAbortFreesWhileWritten)) {
     return;
   }
-  // A pending block is pinned by nobody who was let validate, but a reader may
-  // be between its pin and its validation; it does not touch the bytes.
-  blocks_.Free(entry.block);
+  FinishInFlight(entry);
+  // Who follows a block while it is written has it pinned. It left the index
+  // before; of that store and a reader's pin at least one is seen by the other
+  // (INV-PIN-1).
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!IsMutant(Mutant::kAbortIgnoresPins) && retirer_.Held(entry.block)) {
+    held_quarantined_.push_back(entry.block);
+  } else {
+    blocks_.Free(entry.block);
+  }
   entry.block = kNoBlock;
 }
 
-void NamespaceCore::ReleaseSlices(Publication& publication,
-                                  PublicationEntry& entry, uint64_t slices) {
-  entry.released |= slices;
+void NamespaceCore::GiveUp(Publication& publication, PublicationEntry& entry,
+                           uint64_t now_ms) {
   if (entry.state == EntryState::kWriting) {
-    AbortEntry(publication, entry);
+    AbortEntry(publication, entry, now_ms);
+  } else if (entry.state == EntryState::kStandby) {
+    AbortStandby(publication, entry);
   }
+}
+
+void NamespaceCore::ReleaseSlices(Publication& publication,
+                                  PublicationEntry& entry, uint64_t slices,
+                                  uint64_t now_ms) {
+  entry.released |= slices;
+  GiveUp(publication, entry, now_ms);
   SettleAborted(entry);
 }
 
 void NamespaceCore::CloseHandle(Session& session, Handle& handle, bool died,
                                 uint64_t now_ms) {
   Publication* const publication = handle.publication;
-  for (uint32_t p = 0; p < handle.begun; ++p) {
+  for (uint32_t p = 0; p < handle.begun && handle.owned_count > 0; ++p) {
     if (!handle.owned[p]) continue;
-    PublicationEntry& entry = publication->entries[p];
-    ReleaseSlices(*publication, entry, SlicesOf(groups_[entry.group], handle));
     handle.owned[p] = false;
+    --handle.owned_count;
+    PublicationEntry& entry = publication->entries[p];
+    const uint64_t slices = SlicesOf(groups_[entry.group], handle);
+    if ((entry.committed & slices) == slices) continue;  // by its progress
+    ReleaseSlices(*publication, entry, slices, now_ms);
   }
   session.entries -= handle.begun;
-  KVFERRY_CHECK(publication->open_handles > 0);
-  if (--publication->open_handles > 0) return;
-  // Other ranks may still come for the slices that are missing, but not to a
-  // publication whose writer died.
-  if (publication->writing > 0 && !died) {
+  if (handle.record != kNoRecord) {
+    const auto record = static_cast<uint8_t>(handle.record);
+    KeepHandOver(session, handle);
+    directory_.RemoveWriter(publication->ref.slot,
+                            {session.progress_file, record});
+    session.free_records.push_back(record);
+  }
+  const auto slice_set =
+      std::find(publication->slice_sets.begin(), publication->slice_sets.end(),
+                handle.slice_set);
+  KVFERRY_CHECK(slice_set != publication->slice_sets.end());
+  publication->slice_sets.erase(slice_set);
+  if (!publication->slice_sets.empty()) return;
+  if (died) {
+    // Other ranks may still come for the slices that are missing, but not to a
+    // publication whose writer died.
+    for (PublicationEntry& entry : publication->entries) {
+      if (entry.committed == groups_[entry.group].all_slices) continue;
+      GiveUp(*publication, entry, now_ms);
+      SettleAborted(entry);
+    }
+  }
+  if (publication->writing > 0) {
     Linger(publication, now_ms);
   } else {
-    End(publication);
+    End(publication, now_ms);
   }
 }
 
@@ -105,7 +165,7 @@ void NamespaceCore::Linger(Publication* publication, uint64_t now_ms) {
   const auto entries = static_cast<uint32_t>(publication->entries.size());
   // Nobody is charged for these, so all together get what one session may have.
   if (lingering_entries_ + entries > protocol::kEntriesPerSessionMax) {
-    End(publication);
+    End(publication, now_ms);
     return;
   }
   publication->linger_until_ms = now_ms + protocol::kPublicationLingerMs;
@@ -121,20 +181,19 @@ void NamespaceCore::StopLingering(Publication* publication) {
   lingering_entries_ -= static_cast<uint32_t>(publication->entries.size());
 }
 
-void NamespaceCore::End(Publication* publication) {
+void NamespaceCore::End(Publication* publication, uint64_t now_ms) {
   StopLingering(publication);
   for (PublicationEntry& entry : publication->entries) {
-    if (entry.state == EntryState::kWriting) {
-      AbortEntry(*publication, entry);
-    }
+    GiveUp(*publication, entry, now_ms);
     SettleAborted(entry);
   }
+  if (publication->ref.followable()) directory_.End(publication->ref.slot);
   publications_.erase(publication->identity);
 }
 
 void NamespaceCore::ExpirePublications(uint64_t now_ms) {
   while (!lingering_.empty() && lingering_.begin()->first <= now_ms) {
-    End(publications_.at(lingering_.begin()->second).get());
+    End(publications_.at(lingering_.begin()->second).get(), now_ms);
   }
 }
 

@@ -13,6 +13,9 @@ struct SessionMemory {
   const protocol::SessionClientHeader* header = nullptr;
   const protocol::TouchRecord* touches = nullptr;  // kTouchRecords
   const protocol::PinCell* pins = nullptr;         // block_capacity
+  // How far it is with what it writes; null: its publications cannot be
+  // followed.
+  const protocol::ProgressHeader* progress = nullptr;
 };
 
 // Where the core's answers to a session go: its reply ring.

@@ -66,6 +66,10 @@ struct NamespaceStatus {
   uint64_t evicted_blocks = 0;
   uint64_t aborted_blocks = 0;
   uint64_t no_space = 0;
+  uint64_t standby_blocks = 0;  // written beside another writer
+  uint64_t adopted_blocks = 0;  // of those, put in its place when it failed
+  uint64_t stalled_publications = 0;  // given up, their writer stood still
+  uint32_t open_publications = 0;
   uint32_t leases = 0;
   uint32_t overhead_bytes_per_block = 0;
 };

@@ -12,9 +12,11 @@
 #include "kvferry/export.h"
 #include "kvferry/key.h"
 #include "kvferry/layout.h"
+#include "kvferry/lookup.h"
 #include "kvferry/match.h"
 #include "kvferry/options.h"
 #include "kvferry/publish.h"
+#include "kvferry/stream.h"
 #include "kvferry/ticket.h"
 
 // KVFerry's client SDK. Start here.
@@ -23,7 +25,9 @@
 //   key.h      names of blocks, from tokens or from an engine's digests
 //   layout.h   what a namespace, a group and a page are
 //   match.h    the pins of a hit
+//   lookup.h   asking what is there, without taking it
 //   publish.h  writing blocks
+//   stream.h   reading blocks while they are written
 //   ticket.h   handing pinned blocks to another process
 //   copy.h     copying between pages and an engine's paged memory
 //   options.h  how to attach
@@ -97,6 +101,24 @@ class KVFERRY_EXPORT Client {
   // Errors   also kInvalidArgument  an unknown group, or one named twice
   absl::Status Match(std::span<const GroupKeys> groups, PinnedPrefix* prefix);
 
+  // Starts to follow the prompt whose blocks `keys` names: those that are ready
+  // and, if asked, those that are being written. See PrefixStream, whose
+  // status() carries everything but these:
+  //
+  // Shape    0 < keys.size() <= 16,384; of a group under HitRule::kAllPrefix
+  // Errors   kInvalidArgument     keys, group, tail_tokens out of range
+  //          kFailedPrecondition  in a forked child
+  absl::Status Match(std::span<const BlockKey> keys,
+                     const StreamOptions& options, PrefixStream* stream);
+
+  // What is there of a prompt, and what is coming.
+  // Cost    no system call; two searches of the index. One exception: the first
+  //         estimate that needs a publisher's progress asks the daemon for it
+  // Errors  as Match
+  absl::StatusOr<LookupResult> Lookup(std::span<const BlockKey> keys);
+  // One answer for several groups: the largest boundary for all their rules.
+  absl::StatusOr<LookupResult> Lookup(std::span<const GroupKeys> groups);
+
   // A handle's life: see Publication.
   // Errors  kPermissionDenied   attached without `publish`
   //         kInvalidArgument    slices beyond the namespace's
@@ -116,12 +138,20 @@ class KVFERRY_EXPORT Client {
                                                          absl::Seconds(5));
 
   // Has the daemon pin the blocks of `keys` for others.
+  // Shape   0 < keys.size() <= 16,384
   // Errors  kNotFound  one of them is not there (the first is named)
   //         kInvalidArgument, kResourceExhausted, kUnavailable
   absl::StatusOr<Ticket> MintTicket(uint32_t group,
                                     std::span<const BlockKey> keys,
                                     const TicketOptions& options = {});
-  // The keys of a ticket; Match them, then ReleaseTicket once per consumer.
+  // The same for blocks that `publication` is writing, or will begin: they are
+  // pinned as they become ready, and whoever redeems the ticket can follow.
+  absl::StatusOr<Ticket> MintTicket(const Publication& publication,
+                                    uint32_t group,
+                                    std::span<const BlockKey> keys,
+                                    const TicketOptions& options = {});
+  // The keys of a ticket; Match them, then ReleaseTicket once per consumer. May
+  // be asked again, for hand-over data that came since.
   // Errors  kPermissionDenied  forged, or another daemon's or namespace's
   //         kNotFound          expired or used up
   absl::StatusOr<TicketContent> RedeemTicket(const Ticket& ticket);

@@ -54,6 +54,23 @@ KVFERRY_EXPORT absl::Status ScatterPage(const GroupSpec& group,
                                         uint64_t engine_block,
                                         uint32_t valid_tokens = 0);
 
+// The same for layers [layer, layer + layers) of a page alone: `bytes` holds
+// those, as PrefixStream::CopyOut gets them.
+// Errors  also kInvalidArgument  bytes of another size, layers beyond the
+//                                group's
+KVFERRY_EXPORT absl::Status ScatterLayers(const GroupSpec& group,
+                                          std::span<const std::byte> bytes,
+                                          uint32_t layer, uint32_t layers,
+                                          const PagedTensor& tensor,
+                                          uint64_t engine_block,
+                                          uint32_t valid_tokens = 0);
+KVFERRY_EXPORT absl::Status GatherLayers(const GroupSpec& group,
+                                         const PagedTensor& tensor,
+                                         uint64_t engine_block, uint32_t layer,
+                                         uint32_t layers,
+                                         std::span<std::byte> bytes,
+                                         uint32_t valid_tokens = 0);
+
 }  // namespace kvferry
 
 #endif  // KVFERRY_COPY_H_

@@ -22,6 +22,9 @@ class Matcher;
 struct GroupKeys {
   uint32_t group = 0;
   std::span<const BlockKey> keys;
+  // Valid tokens of the last key's block, 0: a full one. Only with one group
+  // under HitRule::kAllPrefix; it counts in tokens() when that block hits.
+  uint32_t tail_tokens = 0;
 };
 
 // The pins of one hit: blocks keep their bytes until it is released.

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "kvferry/export.h"
 #include "kvferry/key.h"
@@ -26,6 +27,10 @@ enum class BlockOutcome : uint8_t {
   kInFlight = 3,   // another publication writes it: nothing to write
   kNoSpace = 4,    // memory is full of blocks that are pinned or being written
   kVoid = 5,       // aborted, cleared, or the daemon went away
+  // Another publication writes it; write it, too, as with kWriting: this copy
+  // is taken if the other fails. Committed, it is kCommitted, and kExists once
+  // the other was faster (its memory went back).
+  kStandby = 6,
 };
 
 struct PublicationOptions {
@@ -37,15 +42,28 @@ struct PublicationOptions {
   // slice_count 0: all of them.
   uint32_t slice_first = 0;
   uint32_t slice_count = 0;
+  // The daemon gives the publication up when blocks are begun and neither
+  // CommitLayers nor Commit has moved it on for so long: what is not complete
+  // is aborted, its readers are told, and its memory rests until this process
+  // lets go of it. 100 ms to 10 min.
+  absl::Duration stall_timeout = absl::Seconds(30);
+  // Write keys once more that another publication is writing; see kStandby.
+  bool standby = true;
 };
 
-// An append-only sequence of blocks, written by one engine for one sequence.
-// Blocks are numbered by position, from 0, in the order they were begun.
+// An append-only sequence of chunks of blocks, written by one engine for one
+// sequence. Blocks are numbered by position, from 0, in the order they were
+// begun. Other processes may read them while they are written
+// (kvferry/stream.h): every Commit of the next positions in order is a chunk
+// that they see at once, every CommitLayers a part of one.
 //
 // Life cycle  1. Client::OpenPublication
 //             2. Begin (positions p..p+n)   3. fill page(i, slice) of those
-//             that are kWriting   4. Commit(p, n)   5. back to 2 at will
-//             6. Close, or Abort. Destroying it aborts what is not committed.
+//             that are kWriting or kStandby, perhaps with CommitLayers(p, n, l)
+//             as layers are done   4. Commit(p, n)   5. back to 2 at will
+//             (decode appends what it generates)   6. SetHandOver before the
+//             last commit, if there is something to hand over   7. Close, or
+//             Abort. Destroying it aborts what is not committed.
 // Threads     One thread at a time. Several publications of one Client may be
 //             used by several threads.
 class KVFERRY_EXPORT Publication {
@@ -73,6 +91,14 @@ class KVFERRY_EXPORT Publication {
                                  std::span<const BlockKey> keys,
                                  absl::Time deadline = absl::Now() +
                                                        absl::Seconds(5));
+  // The same, with a tail: only the first `tail_tokens` tokens of the last
+  // key's block are valid, as its key says (0: it is a full block). Nothing is
+  // chained after a tail.
+  // Errors  also kInvalidArgument  tail_tokens of a full block or more
+  absl::StatusOr<uint32_t> BeginWithTail(
+      uint32_t group, const BlockKey& parent, std::span<const BlockKey> keys,
+      uint32_t tail_tokens,
+      absl::Time deadline = absl::Now() + absl::Seconds(5));
 
   // Cost  takes in the daemon's answers so far; no system call but a doorbell
   //       when the daemon sleeps for want of room to answer
@@ -81,11 +107,24 @@ class KVFERRY_EXPORT Publication {
 
   // One page to fill.
   // REQUIRES  position < size(), slice is one of this publication's
-  // Empty exactly when the position's outcome is not kWriting.
+  // Empty exactly when the position's outcome is neither kWriting nor kStandby.
   std::span<std::byte> page(uint32_t position, uint32_t slice);
 
+  // Says that of [first, first + count), the chunk after everything that was
+  // committed, the first `layers` layers of this process's slices are written.
+  // No message: one store and one wake of whoever waits for it. Once it was
+  // called for a chunk, its end stays until the chunk is committed. A page with
+  // fewer layers is whole at its last one; layers beyond 4,095 are not told.
+  // Errors  kInvalidArgument     the chunk is not the next one, or ends
+  //                              elsewhere than before
+  //         kFailedPrecondition  closed
+  //         kUnavailable         the daemon went away
+  absl::Status CommitLayers(uint32_t first, uint32_t count, uint32_t layers);
+
   // Says that this process's slices of [first, first + count) are written.
-  // Positions that are not kWriting are skipped. Does not wait.
+  // Positions that are not kWriting are skipped. Does not wait. Readers that
+  // follow see a commit in order at once; one out of order when the daemon has
+  // taken it in.
   // Errors  kInvalidArgument  range beyond size()
   //         kUnavailable      the daemon is away; those blocks are kVoid
   absl::Status Commit(uint32_t first, uint32_t count);
@@ -96,6 +135,15 @@ class KVFERRY_EXPORT Publication {
   absl::Status CommitAndWait(uint32_t first, uint32_t count,
                              absl::Time deadline = absl::Now() +
                                                    absl::Seconds(5));
+
+  // What goes along with the blocks: first token, sampler state. Readers have
+  // it with the next commit; a ticket for this publication keeps it. The last
+  // call counts. Errors  kInvalidArgument     over 4,096 bytes
+  //         kFailedPrecondition  closed
+  //         kResourceExhausted   this publication cannot be followed: too many
+  //                              are open (the ticket can carry it then)
+  //         kUnavailable         the daemon went away
+  absl::Status SetHandOver(absl::string_view bytes);
 
   // Gives up what is not committed. Never touch those pages again.
   void Abort();

@@ -19,15 +19,32 @@ struct Ticket {
   std::string bytes;
 };
 
+// A publication that brings blocks, for a stream to follow. None by default.
+struct PublicationHint {
+  uint32_t slot = 0;
+  uint32_t generation = 0;  // 0: none
+};
+
 struct TicketOptions {
   uint32_t consumers = 1;
   absl::Duration ttl = absl::Seconds(60);
+  // Valid tokens of the last key's block; 0: it is a full one.
+  uint32_t tail_tokens = 0;
+  // Opaque; at most 4,096 bytes. For what is known when the ticket is minted;
+  // a publication under way brings its own (Publication::SetHandOver).
+  std::string hand_over;
 };
 
 // What a ticket stands for: the chain of keys to Match.
 struct TicketContent {
   uint32_t group = 0;
   std::vector<BlockKey> keys;
+  uint32_t tail_tokens = 0;
+  // Of a ticket that was minted before its blocks were written: what to put
+  // into StreamOptions.
+  PublicationHint publication;
+  // As far as it is known now.
+  std::string hand_over;
 };
 
 // Letters, digits, '-' and '_' only, for headers and JSON.

@@ -26,7 +26,7 @@ std::string Golden(std::string spaced) {
   return absl::StrReplaceAll(spaced, {{" ", ""}, {"\n", ""}});
 }
 
-TEST(LayoutTest, VersionOne) { EXPECT_EQ(kLayoutVersion, 1u); }
+TEST(LayoutTest, VersionTwo) { EXPECT_EQ(kLayoutVersion, 2u); }
 
 TEST(LayoutTest, ResidenceWord) {
   const Residence ready{ResidenceState::kReady, 0x0abc'def1, 0x1234'5678};
@@ -36,6 +36,33 @@ TEST(LayoutTest, ResidenceWord) {
   EXPECT_EQ(PackResidence(last), 0xffff'ffff'7fff'fffbULL);
   EXPECT_EQ(UnpackResidence(PackResidence(last)), last);
   EXPECT_EQ(PackResidence({}), 0u);
+}
+
+TEST(LayoutTest, PublicationRefWord) {
+  const PublicationRef ref{0x1234'5678, 0x0000'abcd, 0x0ef};
+  EXPECT_EQ(PackPublicationRef(ref), 0x1234'5678'0abc'd0efULL);
+  EXPECT_EQ(UnpackPublicationRef(0x1234'5678'0abc'd0efULL), ref);
+  const PublicationRef last{0xffff'ffff, 0xf'ffff, 4095};
+  EXPECT_EQ(PackPublicationRef(last), ~uint64_t{0});
+  EXPECT_EQ(UnpackPublicationRef(~uint64_t{0}), last);
+  EXPECT_FALSE(UnpackPublicationRef(0).followable());
+}
+
+TEST(LayoutTest, WriterRefWord) {
+  EXPECT_EQ(PackWriterRef({0x12, 0x34}), 0x1234);
+  EXPECT_EQ(UnpackWriterRef(0x1234), (WriterRef{0x12, 0x34}));
+  // No record has the number that would make a writer look like none.
+  EXPECT_EQ(PackWriterRef({0xff, 0xff}), kNoWriter);
+  EXPECT_LE(kProgressRecords, 0xffu);
+}
+
+TEST(LayoutTest, ProgressWord) {
+  const Progress progress{7, 128, 12};
+  EXPECT_EQ(PackProgress(progress), 0x0000'0007'0008'000cULL);
+  EXPECT_EQ(UnpackProgress(0x0000'0007'0008'000cULL), progress);
+  const Progress last{0xffff'ffff, 0xf'ffff, 4095};
+  EXPECT_EQ(PackProgress(last), ~uint64_t{0});
+  EXPECT_EQ(UnpackProgress(~uint64_t{0}), last);
 }
 
 TEST(LayoutTest, BlockStateWord) {
@@ -107,10 +134,11 @@ TEST(LayoutTest, SubmitRecords) {
   SubmitRecord open{};
   open.type = static_cast<uint8_t>(SubmitType::kOpen);
   open.handle = 0x01020304;
-  open.open = {5, 6, 7};
-  EXPECT_EQ(Bytes(open, 0, 32), Golden("01 00 0000 04030201"
+  open.open = {5, 6, 7, 30000, kOpenStandby};
+  EXPECT_EQ(Bytes(open, 0, 40), Golden("01 00 0000 04030201"
                                        "0500000000000000 0600000000000000"
-                                       "0700000000000000"));
+                                       "0700000000000000"
+                                       "30750000 01000000"));
   SubmitRecord begin{};
   begin.type = static_cast<uint8_t>(SubmitType::kBegin);
   begin.group = 3;
@@ -147,6 +175,62 @@ TEST(LayoutTest, ReplyRecord) {
   EXPECT_EQ(Bytes(reply, 0, 16),
             Golden("02 01 01 00 02000000 03000000 0c000000"));
   EXPECT_EQ(Bytes(reply, 60, 64), "04000000");
+
+  ReplyRecord opened{};
+  opened.type = static_cast<uint8_t>(ReplyType::kOpened);
+  opened.handle = 2;
+  opened.first = 4095;
+  opened.count = 0x01020304;
+  opened.blocks[0] = 254;
+  EXPECT_EQ(Bytes(opened, 0, 20),
+            Golden("05 00 00 00 02000000 ff0f0000 04030201 fe000000"));
+  ReplyRecord standby{};
+  standby.answer = static_cast<uint8_t>(PublishAnswer::kStandby);
+  EXPECT_EQ(Bytes(standby, 0, 4), Golden("00 00 07 00"));
+}
+
+TEST(LayoutTest, PublicationRecord) {
+  static PublicationRecord record{};
+  record.generation = 0x01020304;
+  record.phase = static_cast<uint32_t>(PublicationPhase::kEnded);
+  record.changes = 5;
+  record.begun = 6;
+  record.started_ms = 7;
+  record.writers[0] = PackWriterRef({0x12, 0x34});
+  record.writers[63] = kNoWriter;
+  EXPECT_EQ(Bytes(record, 0, 20),
+            Golden("04030201 02000000 05000000 06000000 07000000"));
+  EXPECT_EQ(Bytes(record, 64, 68), "34120000");
+  EXPECT_EQ(Bytes(record, 190, 192), "ffff");
+  EXPECT_EQ(sizeof(PublicationRecord), 192u);
+  EXPECT_EQ(static_cast<uint32_t>(PublicationPhase::kOpen), 1u);
+  EXPECT_EQ(kPublicationSlots, 4096u);
+  EXPECT_EQ(PublicationsOffset(10), 4096u + 10 * 320);
+  EXPECT_EQ(IndexFileBytes(10), 4096u + 10 * 320 + 4096 * 192);
+}
+
+TEST(LayoutTest, ProgressFile) {
+  static ProgressHeader header{};
+  header.magic = kProgressMagic;
+  header.layout_version = kLayoutVersion;
+  header.session = 3;
+  header.epoch = 4;
+  EXPECT_EQ(Bytes(header, 0, 24), Golden("4b56465047524553 02000000 03000000"
+                                         "0400000000000000"));
+  static ProgressRecord record{};
+  record.word = PackProgress({7, 128, 12});
+  record.chunk_end = 0x01020304;
+  record.changes = 5;
+  record.given_up = 6;
+  record.hand_over_bytes = 4096;
+  EXPECT_EQ(Bytes(record, 0, 24), Golden("0c00080007000000 04030201 05000000"
+                                         "06000000 00100000"));
+  EXPECT_EQ(sizeof(ProgressRecord), 64u);
+  EXPECT_EQ(kProgressRecords, 255u);
+  EXPECT_EQ(kHandOverBytesMax, 4096u);
+  EXPECT_EQ(kProgressRecordsOffset, 4096u);
+  EXPECT_EQ(kHandOverOffset, 4096u + 256 * 64);
+  EXPECT_EQ(kProgressFileBytes, 4096u + 256 * 64 + 255 * 4096);
 }
 
 TEST(LayoutTest, SessionHeadersAndOffsets) {

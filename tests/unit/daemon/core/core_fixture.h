@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "daemon/core/namespace_core.h"
@@ -20,15 +21,16 @@ inline BlockKey Key(uint64_t n) {
   return {n * 0x9e3779b97f4a7c15 + 1, n * 0xbf58476d1ce4e5b9 + 1};
 }
 
-// A session of a test: its file and its reply ring, and helpers that build the
-// records a client would submit.
+// A session of a test: its files and its reply ring, and helpers that build the
+// records a client would submit and keep the progress records it would keep.
 class TestSession : public ReplySink {
  public:
   TestSession(NamespaceCore* core, uint16_t number, uint32_t block_capacity,
               bool may_publish = true)
       : core_(core),
         number_(number),
-        file_(protocol::SessionClientFileBytes(block_capacity)) {
+        file_(protocol::SessionClientFileBytes(block_capacity)),
+        progress_(protocol::kProgressFileBytes) {
     EXPECT_THAT(core->AddSession(number, may_publish, memory(), this, 0),
                 test::IsOk());
   }
@@ -36,7 +38,8 @@ class TestSession : public ReplySink {
   SessionMemory memory() const {
     return {file_.At<protocol::SessionClientHeader>(0),
             file_.At<protocol::TouchRecord>(protocol::kTouchRingOffset),
-            file_.At<protocol::PinCell>(protocol::kPinsOffset)};
+            file_.At<protocol::PinCell>(protocol::kPinsOffset),
+            progress_.At<protocol::ProgressHeader>(0)};
   }
   uint32_t Room() const override {
     return protocol::kRingRecords - static_cast<uint32_t>(replies.size());
@@ -61,17 +64,57 @@ class TestSession : public ReplySink {
     header->touch_tail = tail + 1;
   }
 
+  // `stall_ms` 0: the default.
   absl::Status Open(uint32_t handle, uint64_t publication,
-                    uint64_t slice_set = 1) {
+                    uint64_t slice_set = 1, uint32_t flags = 0,
+                    uint32_t stall_ms = 0) {
     protocol::SubmitRecord record = Record(protocol::SubmitType::kOpen, handle);
-    record.open = {1, publication, slice_set};
+    record.open = {1, publication, slice_set, stall_ms, flags};
     return Submit({record});
   }
+  absl::Status OpenStandby(uint32_t handle, uint64_t publication,
+                           uint64_t slice_set = 1, uint32_t stall_ms = 0) {
+    return Open(handle, publication, slice_set, protocol::kOpenStandby,
+                stall_ms);
+  }
+  // What the daemon answered to the open of `handle`, the last of them.
+  protocol::ReplyRecord Opened(uint32_t handle) const {
+    for (auto reply = replies.rbegin(); reply != replies.rend(); ++reply) {
+      if (reply->type == static_cast<uint8_t>(protocol::ReplyType::kOpened) &&
+          reply->handle == handle) {
+        return *reply;
+      }
+    }
+    ADD_FAILURE() << "handle " << handle << " was not opened";
+    return {};
+  }
+  uint32_t slot(uint32_t handle) const { return Opened(handle).first; }
+  uint32_t generation(uint32_t handle) const { return Opened(handle).count; }
+
+  protocol::ProgressRecord& progress(uint32_t record) {
+    return progress_.At<protocol::ProgressRecord>(
+        protocol::kProgressRecordsOffset)[record];
+  }
+  // Its word for the handle: so many leading positions are done with.
+  void Tell(uint32_t handle, uint32_t positions) {
+    progress(Opened(handle).blocks[0])
+        .word.store(protocol::PackProgress({generation(handle), positions, 0}));
+  }
+  void SetHandOver(uint32_t handle, const std::string& bytes) {
+    const uint32_t record = Opened(handle).blocks[0];
+    bytes.copy(
+        progress_.At<char>(protocol::kHandOverOffset +
+                           uint64_t{record} * protocol::kHandOverBytesMax),
+        bytes.size());
+    progress(record).hand_over_bytes.store(static_cast<uint32_t>(bytes.size()));
+  }
+
   // Begins keys after `parent`; blocks may be shorter (then kNoBlock).
   absl::Status Begin(uint32_t handle, uint32_t first,
                      const std::vector<BlockKey>& keys,
                      const std::vector<uint32_t>& blocks = {},
-                     BlockKey parent = {}, uint8_t group = 0) {
+                     BlockKey parent = {}, uint8_t group = 0,
+                     uint32_t tail_tokens = 0) {
     std::vector<protocol::SubmitRecord> run = {
         Record(protocol::SubmitType::kBegin, handle)};
     run[0].group = group;
@@ -81,7 +124,8 @@ class TestSession : public ReplySink {
       run.push_back(Record(protocol::SubmitType::kBeginBlock, handle));
       run.back().begin_block = {
           keys[i].lo, keys[i].hi,
-          i < blocks.size() ? blocks[i] : protocol::kNoBlock, 0};
+          i < blocks.size() ? blocks[i] : protocol::kNoBlock,
+          i + 1 == keys.size() ? tail_tokens : 0};
     }
     return Submit(run);
   }
@@ -145,6 +189,8 @@ class TestSession : public ReplySink {
     return blocks;
   }
 
+  uint16_t number() const { return number_; }
+
   std::vector<protocol::ReplyRecord> replies;
   std::vector<uint32_t> granted;
   uint64_t now_ms = 0;
@@ -157,6 +203,7 @@ class TestSession : public ReplySink {
   NamespaceCore* const core_;
   const uint16_t number_;
   sim::FakeFile file_;
+  sim::FakeFile progress_;
 };
 
 // A namespace of one group with `blocks` blocks of `slices` slices, populated.
@@ -211,16 +258,29 @@ class CoreFixture : public testing::Test {
   // The residence that a reader would find for `key`.
   protocol::Residence Find(const BlockKey& key) const {
     const auto* buckets = index_->At<protocol::Bucket>(protocol::kHeaderBytes);
-    const auto pair =
-        protocol::BucketsOf(key.lo, key.hi, geometry_.bucket_count);
-    for (uint32_t b : {pair.first, pair.second}) {
-      for (uint32_t i = 0; i < protocol::kSlotsPerBucket; ++i) {
-        if (buckets[b].key_lo[i] == key.lo && buckets[b].key_hi[i] == key.hi) {
-          return protocol::UnpackResidence(buckets[b].host[i]);
-        }
-      }
-    }
-    return {};
+    const std::optional<Place> place = PlaceOf(key);
+    if (!place.has_value()) return {};
+    return protocol::UnpackResidence(buckets[place->bucket].host[place->slot]);
+  }
+  // The publication that its slot names.
+  protocol::PublicationRef Ref(const BlockKey& key) const {
+    const auto* buckets = index_->At<protocol::Bucket>(protocol::kHeaderBytes);
+    const std::optional<Place> place = PlaceOf(key);
+    if (!place.has_value()) return {};
+    return protocol::UnpackPublicationRef(
+        buckets[place->bucket].aux[place->slot]);
+  }
+  const protocol::PublicationRecord& publication(uint32_t slot) const {
+    return index_->At<protocol::PublicationRecord>(
+        protocol::PublicationsOffset(geometry_.bucket_count))[slot];
+  }
+  bool IsOpen(uint32_t slot) const {
+    return publication(slot).phase ==
+           static_cast<uint32_t>(protocol::PublicationPhase::kOpen);
+  }
+  const protocol::BlockStateRecord& state(uint32_t block) const {
+    return state_->At<protocol::BlockStateRecord>(
+        protocol::kHeaderBytes)[block];
   }
   bool Ready(const BlockKey& key) const {
     return Find(key).state == protocol::ResidenceState::kReady;
@@ -231,10 +291,41 @@ class CoreFixture : public testing::Test {
     }
   }
 
+  // A ticket request for `keys`, for tests to add to.
+  static LeaseRequest Request(const std::vector<BlockKey>& keys,
+                              uint32_t consumers = 1,
+                              uint64_t deadline_ms = 1000) {
+    LeaseRequest request;
+    request.keys = keys;
+    request.consumers = consumers;
+    request.deadline_ms = deadline_ms;
+    return request;
+  }
+
   protocol::Geometry geometry_;
   std::optional<sim::FakeFile> index_;
   std::optional<sim::FakeFile> state_;
   std::unique_ptr<NamespaceCore> core_;
+
+ private:
+  struct Place {
+    uint32_t bucket;
+    uint32_t slot;
+  };
+  std::optional<Place> PlaceOf(const BlockKey& key) const {
+    const auto* buckets = index_->At<protocol::Bucket>(protocol::kHeaderBytes);
+    const auto pair =
+        protocol::BucketsOf(key.lo, key.hi, geometry_.bucket_count);
+    for (uint32_t b : {pair.first, pair.second}) {
+      for (uint32_t i = 0; i < protocol::kSlotsPerBucket; ++i) {
+        if (buckets[b].host[i] != 0 && buckets[b].key_lo[i] == key.lo &&
+            buckets[b].key_hi[i] == key.hi) {
+          return Place{b, i};
+        }
+      }
+    }
+    return std::nullopt;
+  }
 };
 
 }  // namespace kvferry::core

@@ -198,7 +198,7 @@ TEST_F(EvictionTest, ATicketHoldsItsBlocksUntilItsConsumersAreDone) {
   auto session = Session(0);
   Publish(*session, 1, {Key(1), Key(2)});
   const std::vector<BlockKey> keys = {Key(1), Key(2)};
-  auto lease = core_->HoldLease(0, keys, 2, 1000);
+  auto lease = core_->HoldLease(Request(keys, 2));
   ASSERT_THAT(lease, IsOk());
 
   EXPECT_EQ(core_->Evict("", 8, 10).evicted, 0u);
@@ -216,7 +216,7 @@ TEST_F(EvictionTest, ATicketEndsAtItsDeadlineWithoutItsConsumers) {
   auto session = Session(0);
   Publish(*session, 1, {Key(1)});
   const std::vector<BlockKey> keys = {Key(1)};
-  auto lease = core_->HoldLease(0, keys, 1, 1000);
+  auto lease = core_->HoldLease(Request(keys));
   ASSERT_THAT(lease, IsOk());
 
   core_->Tick(999);
@@ -233,7 +233,7 @@ TEST_F(EvictionTest, ATicketNamesTheBlockThatIsMissing) {
   Publish(*session, 1, {Key(1)});
   const std::vector<BlockKey> keys = {Key(1), Key(2)};
 
-  EXPECT_THAT(core_->HoldLease(0, keys, 1, 1000),
+  EXPECT_THAT(core_->HoldLease(Request(keys)),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("block 1")));
   EXPECT_EQ(core_->Evict("", 8, 10).evicted, 1u);
 }
@@ -245,11 +245,11 @@ TEST_F(EvictionTest, TicketsHoldAtMostHalfOfTheBlocksAndNoneTwice) {
   const std::vector<BlockKey> three = {Key(1), Key(2), Key(3)};
   const std::vector<BlockKey> twice = {Key(1), Key(1)};
 
-  EXPECT_THAT(core_->HoldLease(0, three, 1, 1000),
+  EXPECT_THAT(core_->HoldLease(Request(three)),
               StatusIs(absl::StatusCode::kResourceExhausted,
                        HasSubstr("the limit is 2")));
   EXPECT_THAT(
-      core_->HoldLease(0, twice, 1, 1000),
+      core_->HoldLease(Request(twice)),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("named twice")));
 }
 
