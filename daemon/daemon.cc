@@ -39,7 +39,7 @@ absl::Status BlockSignals() {
   return absl::OkStatus();
 }
 
-// Five descriptors a session, one a segment.
+// Six descriptors a session, one a segment.
 void RaiseDescriptorLimit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;

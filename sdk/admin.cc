@@ -79,6 +79,10 @@ NamespaceStatus FromWire(const wire::NamespaceStatusT& status) {
   result.evicted_blocks = status.evicted_blocks;
   result.aborted_blocks = status.aborted_blocks;
   result.no_space = status.no_space;
+  result.standby_blocks = status.standby_blocks;
+  result.adopted_blocks = status.adopted_blocks;
+  result.stalled_publications = status.stalled_publications;
+  result.open_publications = status.open_publications;
   result.leases = status.leases;
   result.overhead_bytes_per_block = status.overhead_bytes_per_block;
   return result;

@@ -88,6 +88,7 @@ absl::StatusOr<wire::EvictedT> Evict(const Request& request,
   KVFERRY_ASSIGN_OR_RETURN(const std::string prefix, KeyPrefix(evict.prefix));
   const core::EvictCounts counts =
       host->core().Evict(prefix, evict.limit, request.now_ms);
+  request.node.Deliver(*host);
   spdlog::info("namespace \"{}\": {} blocks evicted by an operator, {} pinned",
                host->entry().spec.name, counts.evicted, counts.pinned);
   wire::EvictedT reply;
@@ -103,6 +104,7 @@ absl::StatusOr<wire::ClearedT> Clear(const Request& request,
   wire::ClearedT reply;
   reply.blocks = host->core().Clear();
   reply.content_epoch = host->core().content_epoch();
+  request.node.Deliver(*host);
   spdlog::info("namespace \"{}\" cleared: {} blocks, content epoch {}",
                host->entry().spec.name, reply.blocks, reply.content_epoch);
   return reply;

@@ -137,12 +137,14 @@ void HandleAttach(const Request& request, const wire::AttachT& attach) {
                  PrintableMessage(session.status().message()));
     return request.connection.ReplyError(request.id, session.status());
   }
-  // Closed here once they are under way: the client's half is the client's.
+  // Closed here once they are under way: what the client writes is the
+  // client's.
   const UniqueFd client_file = (*session)->files.TakeClientFd();
-  const int fds[] = {(*host)->files().index.reader_fd(),
-                     (*host)->files().state.reader_fd(),
-                     (*session)->files.daemon_reader_fd(), client_file.get(),
-                     (*session)->doorbell.get()};
+  const UniqueFd progress = (*session)->files.progress().TakeClientFd();
+  const int fds[] = {
+      (*host)->files().index.reader_fd(),   (*host)->files().state.reader_fd(),
+      (*session)->files.daemon_reader_fd(), client_file.get(),
+      (*session)->doorbell.get(),           progress.get()};
   request.connection.Reply(request.id,
                            Describe(request.node, **host, **session), fds);
   (*host)->AnnounceSegments(**session);

@@ -4,12 +4,14 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "daemon/control/futex.h"
 #include "protocol/limits.h"
 
 namespace kvferry::control {
@@ -117,9 +119,9 @@ absl::StatusOr<ClientSession*> Node::AddSession(NamespaceHost* host,
                                    {SourceKind::kProcess, number});
   if (added.ok()) {
     session->pidfd = std::move(connection->peer().pidfd);
-    const core::SessionMemory shared{session->files.client_header(),
-                                     session->files.touches(),
-                                     session->files.pins()};
+    const core::SessionMemory shared{
+        session->files.client_header(), session->files.touches(),
+        session->files.pins(), session->files.progress().header()};
     added = host->core().AddSession(number, may_publish, shared,
                                     &session->rings, now_ms);
     if (!added.ok()) {
@@ -133,7 +135,9 @@ absl::StatusOr<ClientSession*> Node::AddSession(NamespaceHost* host,
   }
   connection->set_session(number);
   host->sessions().push_back(session.get());
-  return (sessions_[number] = std::move(session)).get();
+  ClientSession* const result = (sessions_[number] = std::move(session)).get();
+  Deliver(*host);  // the core has ticked
+  return result;
 }
 
 ClientSession* Node::FindSession(uint64_t number) {
@@ -152,8 +156,17 @@ void Node::RemoveSession(uint16_t number, absl::string_view why,
     (void)session.rings.Pump(session.host->core(), now_ms,
                              protocol::kRingRecords);
   }
-  session.host->core().RemoveSession(number, now_ms);
-  std::vector<ClientSession*>& sessions = session.host->sessions();
+  NamespaceHost& host = *session.host;
+  const core::NamespaceCounters before = host.core().counters();
+  host.core().RemoveSession(number, now_ms);
+  const core::NamespaceCounters after = host.core().counters();
+  if (after.aborted_blocks != before.aborted_blocks) {
+    spdlog::warn("{} left {} blocks unfinished, {} became ready",
+                 session.ToString(),
+                 after.aborted_blocks - before.aborted_blocks,
+                 after.published_blocks - before.published_blocks);
+  }
+  std::vector<ClientSession*>& sessions = host.sessions();
   sessions.erase(std::find(sessions.begin(), sessions.end(), &session));
   poller_.Remove(session.pidfd.get());
   poller_.Remove(session.doorbell.get());
@@ -162,6 +175,7 @@ void Node::RemoveSession(uint16_t number, absl::string_view why,
     session.connection->Close(Connection::End::kOrderly, why);
   }
   sessions_.erase(found);
+  Deliver(host);
 }
 
 void Node::RevokeSession(ClientSession* session, absl::string_view why) {
@@ -169,6 +183,7 @@ void Node::RevokeSession(ClientSession* session, absl::string_view why) {
   session->phase = ClientSession::Phase::kRevoked;
   session->rings.Revoke();
   session->host->core().RevokeSession(session->number);
+  Deliver(*session->host);
   if (session->connection != nullptr) {
     session->connection->Close(Connection::End::kForCause, why);
     return;  // whose end is counted and logged
@@ -197,31 +212,53 @@ size_t Node::PumpHost(NamespaceHost& host, uint64_t now_ms) {
         !session->rings.Ready()) {
       continue;
     }
-    const absl::StatusOr<uint32_t> pumped =
-        session->rings.Pump(host.core(), now_ms, kRunsPerTurnMax);
-    if (!pumped.ok()) {
-      RevokeSession(session, pumped.status().message());
-      continue;
-    }
-    runs += *pumped;
-    if (!session->rings.starved()) {
-      session->starved_since_ms = 0;
-    } else if (session->starved_since_ms == 0) {
-      session->starved_since_ms = now_ms;
-    }
+    runs += PumpSession(session, now_ms, kRunsPerTurnMax);
   }
-  if (runs > 0) FlushReplies(host);
+  if (runs > 0) Deliver(host);
   return runs;
 }
 
-void Node::FlushReplies(NamespaceHost& host) {
+uint32_t Node::PumpSession(ClientSession* session, uint64_t now_ms,
+                           uint32_t runs_max) {
+  const absl::StatusOr<uint32_t> runs =
+      session->rings.Pump(session->host->core(), now_ms, runs_max);
+  if (!runs.ok()) {
+    RevokeSession(session, runs.status().message());
+    return 0;
+  }
+  if (!session->rings.starved()) {
+    session->starved_since_ms = 0;
+  } else if (session->starved_since_ms == 0) {
+    session->starved_since_ms = now_ms;
+  }
+  return *runs;
+}
+
+void Node::PumpAll(ClientSession* session, uint64_t now_ms) {
+  if (session->phase == ClientSession::Phase::kRevoked) return;
+  if (PumpSession(session, now_ms, protocol::kRingRecords) > 0) {
+    Deliver(*session->host);
+  }
+}
+
+void Node::Deliver(NamespaceHost& host) {
   // One session's commit may be another's reply or grant.
   for (ClientSession* session : host.sessions()) session->rings.Flush();
+  for (const std::atomic<uint32_t>* word : host.core().TakeWakes()) {
+    FutexWakeAll(*word);
+  }
   for (const uint16_t number : host.core().TakePokes()) {
     ClientSession* session = FindSession(number);
     if (session != nullptr && session->connection != nullptr) {
       session->connection->Reply(0, protocol::wire::PokeT());
     }
+  }
+  for (const core::StallReport& stall : host.core().TakeStalls()) {
+    const ClientSession* session = FindSession(stall.session);
+    spdlog::warn("{} stands still: {} publications given up, {} blocks of them",
+                 session != nullptr ? session->ToString()
+                                    : absl::StrCat("session ", stall.session),
+                 stall.publications, stall.blocks);
   }
 }
 
@@ -259,7 +296,7 @@ size_t Node::TakeSegments() {
                   segment.bytes(), segment.huge() ? ", huge pages" : "",
                   segment.locked() ? ", locked" : "");
     host->AddSegment(*std::move(result.segment));
-    FlushReplies(*host);
+    Deliver(*host);
   }
   for (const auto& [id, host] : hosts_) host->OrderSegments(&maker_);
   return results.size();
@@ -273,7 +310,7 @@ void Node::Tick(uint64_t now_ms) {
       if (!room.ok()) RevokeSession(session, room.message());
     }
     host->core().Tick(now_ms);
-    FlushReplies(*host);
+    Deliver(*host);
   }
   std::vector<uint16_t> gone;
   for (const auto& [number, session] : sessions_) {

@@ -106,6 +106,14 @@ class Node {
 
   // Takes in what sessions submitted. Returns how many runs.
   size_t PumpRings(uint64_t now_ms);
+  // Takes in everything that one session has submitted by now, for a request
+  // that builds upon it.
+  void PumpAll(ClientSession* session, uint64_t now_ms);
+  // Sends what calls of the namespace's core have left for others: replies,
+  // pokes, wakes for the readers of publications, and a warning for whoever
+  // was given up. After every batch of such calls.
+  // Cost  without anything to send, no system call
+  void Deliver(NamespaceHost& host);
   // Whether PumpRings would find work.
   bool RingsReady() const;
   // Takes over populated segments, orders more.
@@ -118,7 +126,10 @@ class Node {
 
  private:
   size_t PumpHost(NamespaceHost& host, uint64_t now_ms);
-  void FlushReplies(NamespaceHost& host);
+  // At most `runs_max` runs of one session, which is revoked if one of them
+  // breaks the protocol. Returns how many.
+  uint32_t PumpSession(ClientSession* session, uint64_t now_ms,
+                       uint32_t runs_max);
   uint16_t FreeSessionNumber();
 
   const config::Config& config_;

@@ -33,6 +33,7 @@ bool DispatchToSession(const Request& request, const wire::MessageT& message) {
   const wire::BodyUnion& body = message.body;
   switch (body.type) {
     case wire::Body::Detach:
+    case wire::Body::GetProgress:
     case wire::Body::MintTicket:
     case wire::Body::RedeemTicket:
     case wire::Body::ReleaseTicket:
@@ -49,6 +50,9 @@ bool DispatchToSession(const Request& request, const wire::MessageT& message) {
   switch (body.type) {
     case wire::Body::Detach:
       HandleDetach(request);
+      break;
+    case wire::Body::GetProgress:
+      HandleGetProgress(request, *session, *body.AsGetProgress());
       break;
     case wire::Body::MintTicket:
       HandleMintTicket(request, *session, *body.AsMintTicket());

@@ -43,7 +43,9 @@ std::string PrintableMessage(absl::string_view text);
 void HandleAttach(const Request& request, const wire::AttachT& attach);
 void HandleDetach(const Request& request);
 
-// --- tickets.cc: a session's; `session` is the connection's ---
+// --- progress.cc, tickets.cc: a session's; `session` is the connection's ---
+void HandleGetProgress(const Request& request, ClientSession& session,
+                       const wire::GetProgressT& get);
 void HandleMintTicket(const Request& request, ClientSession& session,
                       const wire::MintTicketT& mint);
 void HandleRedeemTicket(const Request& request, ClientSession& session,

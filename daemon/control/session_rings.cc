@@ -1,16 +1,12 @@
 #include "daemon/control/session_rings.h"
 
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <atomic>
-#include <climits>
 #include <cstring>
 #include <span>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "daemon/control/futex.h"
 #include "protocol/limits.h"
 
 namespace kvferry::control {
@@ -143,8 +139,7 @@ void SessionRings::Flush() {
   // sees the new one, or is seen here.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (client_.reply_waiters.load(std::memory_order_relaxed) != 0) {
-    (void)::syscall(SYS_futex, &daemon_.reply_futex, FUTEX_WAKE, INT_MAX,
-                    nullptr, nullptr, 0);
+    FutexWakeAll(daemon_.reply_futex);
   }
 }
 
@@ -153,8 +148,7 @@ void SessionRings::Revoke() {
   // Whoever waits for a reply shall see it.
   daemon_.reply_futex.store(static_cast<uint32_t>(reply_tail_) + 1,
                             std::memory_order_release);
-  (void)::syscall(SYS_futex, &daemon_.reply_futex, FUTEX_WAKE, INT_MAX, nullptr,
-                  nullptr, 0);
+  FutexWakeAll(daemon_.reply_futex);
 }
 
 }  // namespace kvferry::control

@@ -79,6 +79,10 @@ wire::NamespaceStatusT DescribeNamespace(const NamespaceHost& host) {
   result.evicted_blocks = counters.evicted_blocks;
   result.aborted_blocks = counters.aborted_blocks;
   result.no_space = counters.no_space;
+  result.standby_blocks = counters.standby_blocks;
+  result.adopted_blocks = counters.adopted_blocks;
+  result.stalled_publications = counters.stalled_publications;
+  result.open_publications = host.core().publication_count();
   result.leases = host.core().lease_count();
   result.overhead_bytes_per_block = host.core().overhead_bytes_per_block();
   return result;

@@ -1,4 +1,6 @@
+#include <cstdint>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -9,22 +11,18 @@
 #include "daemon/control/requests.h"
 #include "daemon/core/ticket.h"
 #include "protocol/limits.h"
+#include "protocol/shm_layout.h"
 
 namespace kvferry::control {
 namespace {
 
-absl::Status CheckMint(const wire::MintTicketT& mint,
-                       const protocol::Geometry& geometry) {
-  if (mint.group >= geometry.groups.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("ticket: group ", mint.group,
-                                                   ", the namespace has ",
-                                                   geometry.groups.size()));
-  }
-  if (mint.keys.empty() || mint.keys.size() > protocol::kKeysPerCallMax) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "ticket: ", mint.keys.size(), " keys, the limits are 1 and ",
-        protocol::kKeysPerCallMax));
-  }
+// Keys and hand-over data go in one message.
+static_assert(protocol::kKeysPerMessageMax * 16 + protocol::kHandOverBytesMax +
+                  1024 <
+              protocol::kMessageBytesMax);
+
+// What the core cannot check: it knows neither messages nor time to live.
+absl::Status CheckMint(const wire::MintTicketT& mint) {
   if (mint.consumers == 0 || mint.consumers > protocol::kTicketConsumersMax) {
     return absl::InvalidArgumentError(absl::StrCat(
         "ticket: ", mint.consumers, " consumers, the limits are 1 and ",
@@ -38,33 +36,22 @@ absl::Status CheckMint(const wire::MintTicketT& mint,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> Mint(const Request& request, ClientSession& session,
-                                 const wire::MintTicketT& mint) {
-  core::NamespaceCore& core = session.host->core();
-  KVFERRY_RETURN_IF_ERROR(CheckMint(mint, core.geometry()));
+absl::StatusOr<std::vector<BlockKey>> KeysOf(const wire::MintTicketT& mint) {
+  if (mint.keys.empty() || mint.keys.size() > protocol::kKeysPerMessageMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "ticket: ", mint.keys.size(), " keys, the limits are 1 and ",
+        protocol::kKeysPerMessageMax, " a message"));
+  }
   std::vector<BlockKey> keys;
   keys.reserve(mint.keys.size());
   for (const wire::Key& key : mint.keys) keys.push_back({key.lo(), key.hi()});
-  core::TicketClaims claims;
-  KVFERRY_ASSIGN_OR_RETURN(claims.lease,
-                           core.HoldLease(mint.group, keys, mint.consumers,
-                                          request.now_ms + mint.ttl_ms));
-  const NodeIdentity& identity = request.node.identity();
-  claims.node = identity.node_id;
-  claims.epoch = identity.epoch;
-  claims.namespace_id = session.host->entry().id;
-  claims.last_key = keys.back();
-  claims.block_count = static_cast<uint32_t>(keys.size());
-  claims.expiry_unix_ms = static_cast<uint64_t>(
-      absl::ToUnixMillis(absl::Now() + absl::Milliseconds(mint.ttl_ms)));
-  return core::SealTicket(claims, identity.secret);
+  return keys;
 }
 
-// The id of the lease behind a ticket that is of this daemon and of the
-// session's namespace.
-absl::StatusOr<uint64_t> LeaseOf(const Request& request,
-                                 const ClientSession& session,
-                                 const std::vector<uint8_t>& ticket) {
+// What a ticket of this daemon and of the session's namespace says.
+absl::StatusOr<core::TicketClaims> ClaimsOf(
+    const Request& request, const ClientSession& session,
+    const std::vector<uint8_t>& ticket) {
   if (ticket.size() > protocol::kTicketBytesMax) {
     return absl::InvalidArgumentError(absl::StrCat("ticket: ", ticket.size(),
                                                    " bytes, the limit is ",
@@ -88,15 +75,71 @@ absl::StatusOr<uint64_t> LeaseOf(const Request& request,
   if (claims.namespace_id != session.host->entry().id) {
     return absl::PermissionDeniedError("ticket: of another namespace");
   }
-  return claims.lease;
+  return claims;
+}
+
+absl::StatusOr<core::TicketClaims> MintNew(const Request& request,
+                                           ClientSession& session,
+                                           const wire::MintTicketT& mint,
+                                           std::span<const BlockKey> keys) {
+  KVFERRY_RETURN_IF_ERROR(CheckMint(mint));
+  // What the session submitted before it asked counts: its open, above all.
+  if (mint.handle != 0) request.node.PumpAll(&session, request.now_ms);
+  core::LeaseRequest lease;
+  lease.group = mint.group;
+  lease.keys = keys;
+  lease.consumers = mint.consumers;
+  lease.deadline_ms = request.now_ms + mint.ttl_ms;
+  lease.tail_tokens = mint.tail_tokens;
+  lease.in_flight = mint.in_flight;
+  lease.session = session.number;
+  lease.handle = mint.handle;
+  lease.hand_over.assign(mint.hand_over.begin(), mint.hand_over.end());
+  core::TicketClaims claims;
+  KVFERRY_ASSIGN_OR_RETURN(claims.lease, session.host->core().HoldLease(lease));
+  const NodeIdentity& identity = request.node.identity();
+  claims.node = identity.node_id;
+  claims.epoch = identity.epoch;
+  claims.namespace_id = session.host->entry().id;
+  claims.block_count = static_cast<uint32_t>(keys.size());
+  claims.expiry_unix_ms = static_cast<uint64_t>(
+      absl::ToUnixMillis(absl::Now() + absl::Milliseconds(mint.ttl_ms)));
+  return claims;
+}
+
+absl::StatusOr<core::TicketClaims> Extend(const Request& request,
+                                          ClientSession& session,
+                                          const wire::MintTicketT& mint,
+                                          std::span<const BlockKey> keys) {
+  core::NamespaceCore& core = session.host->core();
+  KVFERRY_ASSIGN_OR_RETURN(core::TicketClaims claims,
+                           ClaimsOf(request, session, mint.extend));
+  KVFERRY_RETURN_IF_ERROR(
+      core.ExtendLease(claims.lease, session.number, keys, mint.tail_tokens));
+  // The lease's, not the old ticket's: that may have been extended already.
+  claims.block_count =
+      static_cast<uint32_t>(core.FindLease(claims.lease)->keys.size());
+  return claims;
+}
+
+absl::StatusOr<std::string> Mint(const Request& request, ClientSession& session,
+                                 const wire::MintTicketT& mint) {
+  KVFERRY_ASSIGN_OR_RETURN(const std::vector<BlockKey> keys, KeysOf(mint));
+  absl::StatusOr<core::TicketClaims> claims =
+      mint.extend.empty() ? MintNew(request, session, mint, keys)
+                          : Extend(request, session, mint, keys);
+  if (!claims.ok()) return claims.status();
+  claims->last_key = keys.back();
+  return core::SealTicket(*claims, request.node.identity().secret);
 }
 
 absl::StatusOr<wire::TicketKeysT> Redeem(const Request& request,
                                          ClientSession& session,
                                          const wire::RedeemTicketT& redeem) {
-  KVFERRY_ASSIGN_OR_RETURN(const uint64_t id,
-                           LeaseOf(request, session, redeem.ticket));
-  const core::Lease* lease = session.host->core().FindLease(id);
+  const core::NamespaceCore& core = session.host->core();
+  KVFERRY_ASSIGN_OR_RETURN(const core::TicketClaims claims,
+                           ClaimsOf(request, session, redeem.ticket));
+  const core::Lease* lease = core.FindLease(claims.lease);
   if (lease == nullptr) {
     return absl::NotFoundError("ticket: expired or used up");
   }
@@ -112,6 +155,14 @@ absl::StatusOr<wire::TicketKeysT> Redeem(const Request& request,
       lease->keys.size(), redeem.first_key + protocol::kKeysPerMessageMax);
   for (size_t i = redeem.first_key; i < end; ++i) {
     reply.keys.emplace_back(lease->keys[i].lo, lease->keys[i].hi);
+  }
+  reply.tail_tokens = lease->tail_tokens;
+  const protocol::PublicationRef publication = core.Follow(*lease);
+  reply.publication_slot = publication.slot;
+  reply.publication_generation = publication.generation;
+  if (redeem.first_key == 0) {
+    const std::string hand_over = core.HandOverOf(*lease);
+    reply.hand_over.assign(hand_over.begin(), hand_over.end());
   }
   return reply;
 }
@@ -140,10 +191,11 @@ void HandleRedeemTicket(const Request& request, ClientSession& session,
 
 void HandleReleaseTicket(const Request& request, ClientSession& session,
                          const wire::ReleaseTicketT& release) {
-  const absl::StatusOr<uint64_t> lease =
-      LeaseOf(request, session, release.ticket);
+  const absl::StatusOr<core::TicketClaims> claims =
+      ClaimsOf(request, session, release.ticket);
   const absl::Status released =
-      lease.ok() ? session.host->core().ReleaseLease(*lease) : lease.status();
+      claims.ok() ? session.host->core().ReleaseLease(claims->lease)
+                  : claims.status();
   if (!released.ok()) {
     return request.connection.ReplyError(request.id, released);
   }

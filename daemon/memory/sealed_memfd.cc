@@ -14,7 +14,8 @@ namespace kvferry::memory {
 
 absl::StatusOr<UniqueFd> MakeSealedMemfd(const std::string& name,
                                          uint64_t bytes, mode_t mode,
-                                         unsigned memfd_flags) {
+                                         unsigned memfd_flags,
+                                         FurtherSeals further_seals) {
   UniqueFd fd(::memfd_create(name.c_str(),
                              MFD_CLOEXEC | MFD_ALLOW_SEALING | memfd_flags));
   if (!fd.valid()) return ErrnoStatus(errno, absl::StrCat(name, ": memfd"));
@@ -24,8 +25,9 @@ absl::StatusOr<UniqueFd> MakeSealedMemfd(const std::string& name,
   if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) {
     return ErrnoStatus(errno, absl::StrCat(name, ": ", bytes, " bytes"));
   }
-  if (::fcntl(fd.get(), F_ADD_SEALS,
-              F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+  int seals = F_SEAL_SHRINK | F_SEAL_GROW;
+  if (further_seals == FurtherSeals::kForbidden) seals |= F_SEAL_SEAL;
+  if (::fcntl(fd.get(), F_ADD_SEALS, seals) != 0) {
     return ErrnoStatus(errno, absl::StrCat(name, ": seal"));
   }
   return fd;

@@ -64,6 +64,7 @@ absl::StatusOr<SessionFiles> SessionFiles::Make(const ReadOnlyView& view,
       Mapping::Map(files.client_fd_.get(), bytes, Mapping::Access::kReadOnly));
   KVFERRY_ASSIGN_OR_RETURN(files.client_for_peer_,
                            OpenAgain(files.client_fd_.get(), O_RDWR));
+  KVFERRY_ASSIGN_OR_RETURN(files.progress_, ProgressFile::Make(session, epoch));
   return files;
 }
 

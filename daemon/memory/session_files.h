@@ -6,14 +6,15 @@
 #include "absl/status/statusor.h"
 #include "base/mapping.h"
 #include "base/unique_fd.h"
+#include "daemon/memory/progress_file.h"
 #include "daemon/memory/read_only_view.h"
 #include "daemon/memory/shared_file.h"
 #include "protocol/shm_layout.h"
 
 namespace kvferry::memory {
 
-// The two halves of a session, headers written: the daemon's (a SharedFile)
-// and the client's, a sealed memory file that the client writes.
+// The files of a session, headers written: the daemon's half (a SharedFile),
+// the client's, a sealed memory file that the client writes, and its progress.
 //
 // The client's half is mapped read-only here. Everything in it may change at
 // any time and say anything.
@@ -51,6 +52,9 @@ class SessionFiles {
   // holds one while it lives) are not the daemon's.
   UniqueFd TakeClientFd() { return std::move(client_for_peer_); }
 
+  ProgressFile& progress() { return progress_; }
+  const ProgressFile& progress() const { return progress_; }
+
   // Whether somebody holds a lock on byte 0 of the client's half: its process
   // lives and has it open.
   bool client_holds_lock() const;
@@ -60,6 +64,7 @@ class SessionFiles {
   UniqueFd client_fd_;
   UniqueFd client_for_peer_;
   Mapping client_;
+  ProgressFile progress_;
 };
 
 }  // namespace kvferry::memory

@@ -40,13 +40,15 @@ FakeNamespace::FakeNamespace(const std::vector<GroupOptions>& groups,
                              bool map_segments)
     : index_(nullptr, nullptr),
       daemon_(nullptr, nullptr),
-      client_(nullptr, nullptr) {
+      client_(nullptr, nullptr),
+      progress_(nullptr, nullptr) {
   uint32_t capacity = 0;
   for (const GroupOptions& group : groups) capacity += group.block_count;
   const uint32_t buckets = protocol::BucketCountFor(capacity);
   index_ = Allocate(protocol::IndexFileBytes(buckets));
   daemon_ = Allocate(protocol::kSessionDaemonFileBytes);
   client_ = Allocate(protocol::SessionClientFileBytes(capacity));
+  progress_ = Allocate(protocol::kProgressFileBytes);
 
   protocol::IndexHeader* const index = header();
   index->magic = protocol::kIndexMagic;
@@ -70,6 +72,11 @@ FakeNamespace::FakeNamespace(const std::vector<GroupOptions>& groups,
     first_block += record.block_count;
   }
   generations_.resize(capacity);
+  for (uint32_t slot = 0; slot < protocol::kPublicationSlots; ++slot) {
+    for (auto& writer : publications()[slot].writers) {
+      writer.store(protocol::kNoWriter, std::memory_order_relaxed);
+    }
+  }
   index->layout_version.store(protocol::kLayoutVersion,
                               std::memory_order_release);
 
@@ -85,6 +92,11 @@ FakeNamespace::FakeNamespace(const std::vector<GroupOptions>& groups,
       client_.get() + protocol::kTouchRingOffset);
   memory_.pins = reinterpret_cast<protocol::PinCell*>(client_.get() +
                                                       protocol::kPinsOffset);
+  memory_.progress =
+      reinterpret_cast<protocol::ProgressHeader*>(progress_.get());
+  memory_.progress->magic = protocol::kProgressMagic;
+  memory_.progress->layout_version.store(protocol::kLayoutVersion,
+                                         std::memory_order_release);
   attachment_ =
       std::make_unique<sdk::Attachment>(memory_, sdk::Attachment::Options{});
   if (!map_segments) return;
@@ -112,6 +124,34 @@ std::byte* FakeNamespace::Page(uint32_t group, uint32_t block, uint32_t slice) {
   return payload_[group].get() +
          (block - record.first_block) * record.stride_bytes +
          slice * record.page_bytes;
+}
+
+protocol::PublicationRecord* FakeNamespace::publications() const {
+  return reinterpret_cast<protocol::PublicationRecord*>(
+      index_.get() + protocol::PublicationsOffset(header()->bucket_count));
+}
+
+void FakeNamespace::OpenPublication(uint32_t slot, uint32_t generation,
+                                    protocol::WriterRef writer) {
+  protocol::PublicationRecord& record = publications()[slot];
+  for (auto& there : record.writers) {
+    there.store(protocol::PackWriterRef(writer), std::memory_order_relaxed);
+  }
+  record.phase.store(static_cast<uint32_t>(protocol::PublicationPhase::kOpen),
+                     std::memory_order_relaxed);
+  record.generation.store(generation, std::memory_order_release);
+}
+
+const protocol::ProgressRecord& FakeNamespace::progress(uint32_t record) const {
+  return reinterpret_cast<const protocol::ProgressRecord*>(
+      progress_.get() + protocol::kProgressRecordsOffset)[record];
+}
+
+std::string FakeNamespace::hand_over(uint32_t record) const {
+  return {reinterpret_cast<const char*>(
+              progress_.get() + protocol::kHandOverOffset +
+              uint64_t{record} * protocol::kHandOverBytesMax),
+          progress(record).hand_over_bytes.load(std::memory_order_acquire)};
 }
 
 protocol::Bucket& FakeNamespace::bucket(uint32_t index) const {
@@ -144,6 +184,17 @@ uint32_t FakeNamespace::Put(const BlockKey& key, uint32_t group,
 
 void FakeNamespace::PutBlock(const BlockKey& key, uint32_t block,
                              ResidenceState state) {
+  Enter(key, block, state, /*aux=*/0);
+}
+
+void FakeNamespace::PutPending(const BlockKey& key, uint32_t block,
+                               protocol::PublicationRef ref) {
+  Enter(key, block, ResidenceState::kPending,
+        protocol::PackPublicationRef(ref));
+}
+
+void FakeNamespace::Enter(const BlockKey& key, uint32_t block,
+                          ResidenceState state, uint64_t aux) {
   const auto pair = protocol::BucketsOf(key.lo, key.hi, header()->bucket_count);
   uint32_t best = pair.first;
   uint32_t best_slot = kSlotsPerBucket;
@@ -165,6 +216,7 @@ void FakeNamespace::PutBlock(const BlockKey& key, uint32_t block,
   protocol::Bucket& target = bucket(best);
   target.key_lo[best_slot].store(key.lo, std::memory_order_relaxed);
   target.key_hi[best_slot].store(key.hi, std::memory_order_relaxed);
+  target.aux[best_slot].store(aux, std::memory_order_relaxed);
   target.host[best_slot].store(
       protocol::PackResidence({state, block, ++generations_[block]}),
       std::memory_order_release);
@@ -247,6 +299,29 @@ void FakeNamespace::Answer(uint32_t handle, protocol::PublishAnswer answer,
   record.first = first;
   record.count = count;
   Reply(record);
+}
+
+void FakeNamespace::AnswerBlock(uint32_t handle, protocol::PublishAnswer answer,
+                                uint32_t position, uint32_t block) {
+  protocol::ReplyRecord record{};
+  record.type = static_cast<uint8_t>(protocol::ReplyType::kAnswerBlocks);
+  record.answer = static_cast<uint8_t>(answer);
+  record.handle = handle;
+  record.first = position;
+  record.count = 1;
+  record.blocks[0] = block;
+  Reply(record);
+}
+
+void FakeNamespace::Opened(uint32_t handle, uint32_t slot, uint32_t generation,
+                           uint32_t record) {
+  protocol::ReplyRecord reply{};
+  reply.type = static_cast<uint8_t>(protocol::ReplyType::kOpened);
+  reply.handle = handle;
+  reply.first = slot;
+  reply.count = generation;
+  reply.blocks[0] = record;
+  Reply(reply);
 }
 
 }  // namespace kvferry::test

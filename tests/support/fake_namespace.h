@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "kvferry/key.h"
@@ -17,7 +18,8 @@ BlockKey NumberedKey(uint64_t number);
 
 // The memory of a namespace and of one session in it, in this process, written
 // by the test as the daemon would: an index with any content, a reply ring
-// with any answer. Nothing is evicted or answered unless the test does it.
+// with any answer, publication records. Nothing is evicted or answered unless
+// the test does it.
 //
 // Threads  The index: one writer. The rest: as sdk::Attachment.
 class FakeNamespace {
@@ -51,9 +53,15 @@ class FakeNamespace {
   void PutBlock(
       const BlockKey& key, uint32_t block,
       protocol::ResidenceState state = protocol::ResidenceState::kReady);
+  // The same for one that a publication is writing.
+  void PutPending(const BlockKey& key, uint32_t block,
+                  protocol::PublicationRef ref);
   // Changes the state in which a key stands; false when it is not there.
   bool SetState(const BlockKey& key, protocol::ResidenceState state);
   void Erase(const BlockKey& key);
+  void SetLayers(uint32_t group, uint32_t layers) {
+    header()->groups[group].layer_count = layers;
+  }
   // The slot's word for a key, 0 when it is not there.
   uint64_t WordOf(const BlockKey& key) const;
 
@@ -65,6 +73,23 @@ class FakeNamespace {
   // Maps a segment into the attachment.
   void MapSegment(uint32_t group, uint32_t segment);
   std::byte* Page(uint32_t group, uint32_t block, uint32_t slice = 0);
+
+  // --- publications ---
+
+  // Free, and without writers, until the test says otherwise.
+  protocol::PublicationRecord& publication(uint32_t slot) {
+    return publications()[slot];
+  }
+  // Gives a publication its slot, with one writer of all slices.
+  void OpenPublication(uint32_t slot, uint32_t generation,
+                       protocol::WriterRef writer);
+  // What this session tells readers.
+  const protocol::ProgressRecord& progress(uint32_t record) const;
+  protocol::Progress progress_word(uint32_t record) const {
+    return protocol::UnpackProgress(
+        progress(record).word.load(std::memory_order_acquire));
+  }
+  std::string hand_over(uint32_t record) const;
 
   // --- rings ---
 
@@ -78,6 +103,12 @@ class FakeNamespace {
   void Grant(uint32_t group, const std::vector<uint32_t>& blocks);
   void Answer(uint32_t handle, protocol::PublishAnswer answer, uint32_t first,
               uint32_t count);
+  // kYours or kStandby, in a block that the daemon chose.
+  void AnswerBlock(uint32_t handle, protocol::PublishAnswer answer,
+                   uint32_t position, uint32_t block);
+  // Answers an open; generation 0: the publication cannot be followed.
+  void Opened(uint32_t handle, uint32_t slot, uint32_t generation,
+              uint32_t record);
   void SetRevoked() {
     daemon_header()->revoked.store(1, std::memory_order_release);
   }
@@ -95,6 +126,7 @@ class FakeNamespace {
   protocol::SessionDaemonHeader* daemon_header() const {
     return reinterpret_cast<protocol::SessionDaemonHeader*>(daemon_.get());
   }
+  protocol::PublicationRecord* publications() const;
   protocol::Bucket& bucket(uint32_t index) const;
   struct Place {
     uint32_t bucket = 0;
@@ -102,10 +134,13 @@ class FakeNamespace {
     bool found = false;
   };
   Place Locate(const BlockKey& key) const;
+  void Enter(const BlockKey& key, uint32_t block,
+             protocol::ResidenceState state, uint64_t aux);
 
   Buffer index_;
   Buffer daemon_;
   Buffer client_;
+  Buffer progress_;
   std::vector<Buffer> payload_;  // one a group
   sdk::SessionMemory memory_;
   std::vector<uint32_t> next_block_;   // by group

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -16,6 +17,7 @@
 #include "base/status.h"
 #include "protocol/limits.h"
 #include "protocol/spec.h"
+#include "tests/support/becomes.h"
 
 namespace kvferry::test {
 
@@ -111,13 +113,16 @@ wire::AttachT MakeAttach(const NamespaceSpec& spec) {
 }
 
 absl::StatusOr<RawSession> RawSession::Attach(const std::string& socket_path,
-                                              const NamespaceSpec& spec) {
+                                              const NamespaceSpec& spec,
+                                              wire::Access access) {
   RawSession session;
   KVFERRY_ASSIGN_OR_RETURN(session.connection, RawClient::Connect(socket_path));
+  wire::AttachT attach = MakeAttach(spec);
+  attach.access = access;
   KVFERRY_ASSIGN_OR_RETURN(
       wire::MessageT message,
-      session.connection.Call(MakeAttach(spec), &session.fds));
-  if (message.body.AsAttached() == nullptr || session.fds.size() != 5) {
+      session.connection.Call(std::move(attach), &session.fds));
+  if (message.body.AsAttached() == nullptr || session.fds.size() != 6) {
     return absl::InternalError("the reply is no Attached");
   }
   session.attached = std::move(*message.body.AsAttached());
@@ -130,7 +135,16 @@ absl::StatusOr<RawSession> RawSession::Attach(const std::string& socket_path,
                                         protocol::SessionClientFileBytes(
                                             session.attached.block_capacity),
                                         Mapping::Access::kReadWrite));
+  KVFERRY_ASSIGN_OR_RETURN(
+      session.progress,
+      Mapping::Map(session.fds[5].get(), protocol::kProgressFileBytes,
+                   Mapping::Access::kReadWrite));
   return session;
+}
+
+bool RawSession::SealProgress() {
+  return ::fcntl(fds[5].get(), F_ADD_SEALS,
+                 F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) == 0;
 }
 
 void RawSession::Post(const protocol::SubmitRecord& record) {
@@ -138,6 +152,68 @@ void RawSession::Post(const protocol::SubmitRecord& record) {
   client.At<protocol::SubmitRecord>(
       protocol::kSubmitRingOffset)[tail % protocol::kRingRecords] = record;
   client_header().submit_tail.store(tail + 1);
+}
+
+void RawSession::PostOpen(uint32_t handle, uint64_t publication,
+                          uint32_t stall_ms) {
+  protocol::SubmitRecord record{};
+  record.type = static_cast<uint8_t>(protocol::SubmitType::kOpen);
+  record.handle = handle;
+  record.open = {attached.session, publication, 1, stall_ms, 0};
+  Post(record);
+}
+
+void RawSession::PostBegin(uint32_t handle, uint32_t first,
+                           std::span<const BlockKey> keys) {
+  protocol::SubmitRecord record{};
+  record.type = static_cast<uint8_t>(protocol::SubmitType::kBegin);
+  record.handle = handle;
+  record.begin = {first, static_cast<uint32_t>(keys.size()), 0, 0};
+  Post(record);
+  for (const BlockKey& key : keys) {
+    record = {};
+    record.type = static_cast<uint8_t>(protocol::SubmitType::kBeginBlock);
+    record.handle = handle;
+    record.begin_block = {key.lo, key.hi, protocol::kNoBlock, 0};
+    Post(record);
+  }
+}
+
+void RawSession::PostRange(protocol::SubmitType type, uint32_t handle,
+                           uint32_t first, uint32_t count) {
+  protocol::SubmitRecord record{};
+  record.type = static_cast<uint8_t>(type);
+  record.handle = handle;
+  record.range = {first, count};
+  Post(record);
+}
+
+void RawSession::PostClose(uint32_t handle) {
+  protocol::SubmitRecord record{};
+  record.type = static_cast<uint8_t>(protocol::SubmitType::kClose);
+  record.handle = handle;
+  Post(record);
+}
+
+absl::StatusOr<protocol::ReplyRecord> RawSession::TakeReply(
+    protocol::ReplyType type, absl::Duration timeout) {
+  std::atomic<uint64_t>& consumed = client_header().reply_consumed;
+  protocol::ReplyRecord reply{};
+  const bool found = Becomes(
+      [&] {
+        while (consumed.load() != daemon_header().reply_tail.load()) {
+          reply = daemon.At<protocol::ReplyRecord>(
+              protocol::kReplyRingOffset)[consumed.load() %
+                                          protocol::kRingRecords];
+          consumed.fetch_add(1);
+          if (reply.type == static_cast<uint8_t>(type)) return true;
+        }
+        return false;
+      },
+      timeout);
+  if (found) return reply;
+  return absl::DeadlineExceededError(
+      absl::StrCat("no reply of type ", static_cast<int>(type)));
 }
 
 void RawSession::RingDoorbell() {

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "base/mapping.h"
 #include "base/unique_fd.h"
+#include "kvferry/key.h"
 #include "kvferry/layout.h"
 #include "protocol/framing.h"
 #include "protocol/shm_layout.h"
@@ -69,11 +70,12 @@ class RawClient {
 // An attach request as the SDK would make it.
 protocol::wire::AttachT MakeAttach(const NamespaceSpec& spec);
 
-// An attached RawClient: both halves of its session, mapped.
+// An attached RawClient: the files of its session, mapped.
 struct RawSession {
   // Errors  those of the daemon
-  static absl::StatusOr<RawSession> Attach(const std::string& socket_path,
-                                           const NamespaceSpec& spec);
+  static absl::StatusOr<RawSession> Attach(
+      const std::string& socket_path, const NamespaceSpec& spec,
+      protocol::wire::Access access = protocol::wire::Access::Publish);
 
   protocol::SessionClientHeader& client_header() {
     return *client.At<protocol::SessionClientHeader>(0);
@@ -84,8 +86,29 @@ struct RawSession {
   protocol::PinCell* pins() {
     return client.At<protocol::PinCell>(protocol::kPinsOffset);
   }
+  protocol::ProgressRecord& progress_record(uint32_t index) {
+    return progress.At<protocol::ProgressRecord>(
+        protocol::kProgressRecordsOffset)[index];
+  }
+  char* hand_over(uint32_t index) {
+    return progress.At<char>(protocol::kHandOverOffset) +
+           uint64_t{index} * protocol::kHandOverBytesMax;
+  }
+  // Seals the progress file against any other writing than by `progress`.
+  bool SealProgress();
   // Writes a record at the tail and moves the tail.
   void Post(const protocol::SubmitRecord& record);
+  void PostOpen(uint32_t handle, uint64_t publication, uint32_t stall_ms = 0);
+  void PostBegin(uint32_t handle, uint32_t first,
+                 std::span<const BlockKey> keys);
+  // kCommit or kAbort.
+  void PostRange(protocol::SubmitType type, uint32_t handle, uint32_t first,
+                 uint32_t count);
+  void PostClose(uint32_t handle);
+  // Reads replies up to the next of `type`; what comes before it is dropped.
+  // Errors  kDeadlineExceeded  there is none
+  absl::StatusOr<protocol::ReplyRecord> TakeReply(
+      protocol::ReplyType type, absl::Duration timeout = absl::Seconds(10));
   void RingDoorbell();
   // Holds the lock that says: this client lives. Through the descriptor that
   // the daemon passed.
@@ -98,6 +121,7 @@ struct RawSession {
   std::vector<UniqueFd> fds;  // as Attached lists them
   Mapping daemon;
   Mapping client;
+  Mapping progress;
 };
 
 }  // namespace kvferry::test

@@ -65,6 +65,10 @@ Json ToJson(const std::vector<NamespaceStatus>& namespaces) {
     json["evicted_blocks"] = status.evicted_blocks;
     json["aborted_blocks"] = status.aborted_blocks;
     json["no_space"] = status.no_space;
+    json["standby_blocks"] = status.standby_blocks;
+    json["adopted_blocks"] = status.adopted_blocks;
+    json["stalled_publications"] = status.stalled_publications;
+    json["open_publications"] = status.open_publications;
     json["leases"] = status.leases;
     json["overhead_bytes_per_block"] = status.overhead_bytes_per_block;
     json["groups"] = Json::array();
@@ -79,18 +83,31 @@ Json ToJson(const std::vector<NamespaceStatus>& namespaces) {
 std::string NamespacesText(const std::vector<NamespaceStatus>& namespaces) {
   tools::Table table({"NAMESPACE", "MODEL", "DTYPE", ">SESSIONS", ">POPULATED",
                       ">QUOTA", ">LOOKUPS", ">MISSED", ">HIT BLOCKS",
-                      ">PUBLISHED", ">EVICTED", ">ABORTED", ">NO SPACE",
-                      ">LEASES"});
+                      ">EVICTED", ">LEASES"});
   for (const NamespaceStatus& status : namespaces) {
     std::string model = status.spec.model;
     if (!status.spec.revision.empty()) model += "@" + status.spec.revision;
+    table.AddRow({status.spec.name, model, status.spec.dtype,
+                  CountText(status.sessions), BytesText(status.populated_bytes),
+                  BytesText(status.quota_bytes), CountText(status.lookups),
+                  CountText(status.missed_lookups),
+                  CountText(status.hit_blocks),
+                  CountText(status.evicted_blocks), CountText(status.leases)});
+  }
+  return table.Render();
+}
+
+// What became of what was written: blocks, but for publications.
+std::string PublishingText(const std::vector<NamespaceStatus>& namespaces) {
+  tools::Table table({"NAMESPACE", ">PUBLICATIONS", ">STALLED", ">PUBLISHED",
+                      ">ABORTED", ">STANDBY", ">ADOPTED", ">NO SPACE"});
+  for (const NamespaceStatus& status : namespaces) {
     table.AddRow(
-        {status.spec.name, model, status.spec.dtype, CountText(status.sessions),
-         BytesText(status.populated_bytes), BytesText(status.quota_bytes),
-         CountText(status.lookups), CountText(status.missed_lookups),
-         CountText(status.hit_blocks), CountText(status.published_blocks),
-         CountText(status.evicted_blocks), CountText(status.aborted_blocks),
-         CountText(status.no_space), CountText(status.leases)});
+        {status.spec.name, CountText(status.open_publications),
+         CountText(status.stalled_publications),
+         CountText(status.published_blocks), CountText(status.aborted_blocks),
+         CountText(status.standby_blocks), CountText(status.adopted_blocks),
+         CountText(status.no_space)});
   }
   return table.Render();
 }
@@ -151,9 +168,10 @@ class NamespacesVerb : public Verb {
     KVFERRY_ASSIGN_OR_RETURN(std::vector<NamespaceStatus> namespaces,
                              admin->Namespaces());
     const std::string text =
-        namespaces.empty()
-            ? "There is no namespace.\n"
-            : NamespacesText(namespaces) + "\n" + GroupsText(namespaces);
+        namespaces.empty() ? "There is no namespace.\n"
+                           : absl::StrCat(NamespacesText(namespaces), "\n",
+                                          PublishingText(namespaces), "\n",
+                                          GroupsText(namespaces));
     context.Print(ToJson(namespaces), text);
     return absl::OkStatus();
   }

@@ -65,12 +65,12 @@ class SessionRingsTest : public testing::Test {
         protocol::SessionClientFileBytes(geometry->block_capacity),
         Mapping::Access::kReadWrite);
     rings_ = std::make_unique<SessionRings>(kSession, session_files_);
-    ASSERT_THAT(
-        core_->AddSession(kSession, /*may_publish=*/true,
-                          {session_files_.client_header(),
-                           session_files_.touches(), session_files_.pins()},
-                          rings_.get(), 0),
-        IsOk());
+    ASSERT_THAT(core_->AddSession(
+                    kSession, /*may_publish=*/true,
+                    {session_files_.client_header(), session_files_.touches(),
+                     session_files_.pins(), session_files_.progress().header()},
+                    rings_.get(), 0),
+                IsOk());
     ReadReplies();
   }
   void TearDown() override {
@@ -90,7 +90,7 @@ class SessionRingsTest : public testing::Test {
     SubmitRecord record{};
     record.type = static_cast<uint8_t>(SubmitType::kOpen);
     record.handle = kHandle;
-    record.open = {1, 1, 1};
+    record.open = {1, 1, 1, 0, 0};
     Post(record);
   }
   void PostBeginHead(uint32_t first, uint32_t count) {

@@ -45,7 +45,7 @@ class SessionFilesTest : public testing::Test {
   UniqueFd client_fd_;
 };
 
-TEST_F(SessionFilesTest, BothHeadersAreWritten) {
+TEST_F(SessionFilesTest, EveryHeaderIsWritten) {
   EXPECT_EQ(files_.daemon_header()->magic, protocol::kDaemonMagic);
   EXPECT_EQ(files_.daemon_header()->session, 5u);
   EXPECT_EQ(files_.daemon_header()->epoch, kEpoch);
@@ -56,6 +56,9 @@ TEST_F(SessionFilesTest, BothHeadersAreWritten) {
   EXPECT_EQ(files_.client_header()->epoch, kEpoch);
   EXPECT_EQ(files_.client_header()->layout_version.load(),
             protocol::kLayoutVersion);
+  EXPECT_EQ(files_.progress().header()->magic, protocol::kProgressMagic);
+  EXPECT_EQ(files_.progress().header()->session, 5u);
+  EXPECT_EQ(files_.progress().header()->epoch, kEpoch);
 }
 
 TEST_F(SessionFilesTest, TheDaemonSeesWhatTheClientWrites) {
