@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "base/status.h"
 #include "protocol/spec.h"
+#include "sdk/futex.h"
 
 namespace kvferry::sdk {
 namespace {
@@ -21,6 +22,13 @@ constexpr int kSegmentPollMs = 10;
 std::span<const protocol::GroupRecord> GroupsOf(
     const protocol::IndexHeader& index) {
   return {index.groups, index.group_count};
+}
+
+const protocol::PublicationRecord* PublicationsOf(
+    const protocol::IndexHeader* index) {
+  return reinterpret_cast<const protocol::PublicationRecord*>(
+      reinterpret_cast<const std::byte*>(index) +
+      protocol::PublicationsOffset(index->bucket_count));
 }
 
 NamespaceInfo InfoOf(const protocol::wire::AttachedT& attached) {
@@ -45,6 +53,8 @@ Attachment::Attachment(const SessionMemory& memory, const Options& options,
       pins_(memory.pins, memory.index->block_capacity),
       touches_(memory.client, memory.touches, memory.index),
       segments_(GroupsOf(*memory.index)),
+      publications_(PublicationsOf(memory.index)),
+      spin_(options.spin),
       channel_(memory, {.spin = options.spin,
                         .doorbell_fd = doorbell_fd,
                         .service_fd = options.service_fd}) {}
@@ -128,6 +138,11 @@ void Attachment::Drain() {
   }
   // A recall is the background thread's to answer, whoever took it in.
   if (connection_->poked()) channel_.AskForService();
+}
+
+void Attachment::MarkLost() {
+  lost_.fetch_add(1, std::memory_order_release);
+  FutexWakeAll(&lost_);
 }
 
 absl::Status Attachment::segment_status() {

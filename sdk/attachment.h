@@ -2,6 +2,7 @@
 #define KVFERRY_SDK_ATTACHMENT_H_
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <optional>
 
@@ -13,6 +14,7 @@
 #include "sdk/connection.h"
 #include "sdk/index_view.h"
 #include "sdk/pin_table.h"
+#include "sdk/progress_files.h"
 #include "sdk/publish_channel.h"
 #include "sdk/segment_table.h"
 #include "sdk/session_files.h"
@@ -58,6 +60,30 @@ class Attachment {
   // nullptr when there is none (tests).
   Connection* connection() const { return connection_.get(); }
 
+  // What a stream follows: a publication, and how far its writers are.
+  // REQUIRES  slot < kPublicationSlots
+  const protocol::PublicationRecord& publication(uint32_t slot) const {
+    return publications_[slot];
+  }
+  // The progress file of a session of the namespace; see ProgressFiles.
+  std::shared_ptr<const ProgressFile> FindProgress(uint8_t file) const {
+    return progress_files_.Find(file);
+  }
+  std::shared_ptr<const ProgressFile> AskProgress(uint8_t file,
+                                                  const ProgressFile* stale) {
+    return progress_files_.Ask(connection_.get(), memory_.index->epoch, file,
+                               stale);
+  }
+  ProgressFiles& progress_files() { return progress_files_; }
+  const protocol::IndexHeader& header() const { return *memory_.index; }
+  // How long a thread that waits polls before it sleeps.
+  absl::Duration spin() const { return spin_; }
+
+  // Not zero once the daemon is gone; a futex word for those who wait for
+  // something that only it could have brought.
+  const std::atomic<uint32_t>& lost() const { return lost_; }
+  void MarkLost();
+
   bool forked() const { return fork_guard_.forked(); }
   // Whether the daemon voided this session's pins and grants.
   bool revoked() const {
@@ -93,6 +119,10 @@ class Attachment {
   SegmentTable segments_;
   const ForkGuard fork_guard_;
 
+  const protocol::PublicationRecord* const publications_;
+  const absl::Duration spin_;
+  std::atomic<uint32_t> lost_{0};
+  ProgressFiles progress_files_;
   PublishChannel channel_;
   NamespaceInfo info_;
   SessionFiles files_;

@@ -12,29 +12,12 @@
 
 namespace kvferry {
 
-using protocol::kKeysPerMessageMax;
-namespace wire = protocol::wire;
-
 namespace {
 
 // Of calls that take no deadline.
 constexpr absl::Duration kCallTimeout = absl::Seconds(5);
 // Blocks that Publish has under way before it commits them.
 constexpr uint32_t kPublishChunk = 256;
-
-std::vector<uint8_t> BytesOf(const Ticket& ticket) {
-  return {ticket.bytes.begin(), ticket.bytes.end()};
-}
-
-absl::Status CheckTicket(const Ticket& ticket) {
-  if (!ticket.bytes.empty() &&
-      ticket.bytes.size() <= protocol::kTicketBytesMax) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("ticket: ", ticket.bytes.size(), " bytes, must be 1 to ",
-                   protocol::kTicketBytesMax));
-}
 
 }  // namespace
 
@@ -93,7 +76,11 @@ absl::StatusOr<uint32_t> Client::Publish(
                                                    " keys, must be 1 to ",
                                                    protocol::kKeysPerCallMax));
   }
-  KVFERRY_ASSIGN_OR_RETURN(Publication publication, OpenPublication());
+  // What another publication is writing is left to it: this one is done at
+  // once, so that a copy in reserve would be gone before it is needed.
+  PublicationOptions options;
+  options.standby = false;
+  KVFERRY_ASSIGN_OR_RETURN(Publication publication, OpenPublication(options));
   sdk::PublicationState& state = *publication.state_;
   // Chunk by chunk: committed blocks can make room for the ones to come.
   const auto count = static_cast<uint32_t>(keys.size());
@@ -103,7 +90,8 @@ absl::StatusOr<uint32_t> Client::Publish(
     KVFERRY_RETURN_IF_ERROR(state
                                 .Begin(group,
                                        done == 0 ? parent : keys[done - 1],
-                                       keys.subspan(done, chunk), deadline)
+                                       keys.subspan(done, chunk),
+                                       /*tail_tokens=*/0, deadline)
                                 .status());
     for (uint32_t p = done; p < done + chunk; ++p) {
       const std::span<std::byte> block = state.block(p);
@@ -114,80 +102,6 @@ absl::StatusOr<uint32_t> Client::Publish(
   } while (done < count);
   KVFERRY_RETURN_IF_ERROR(state.WaitForAnswers(deadline));
   return state.CountVisible(0, count);
-}
-
-absl::StatusOr<Ticket> Client::MintTicket(uint32_t group,
-                                          std::span<const BlockKey> keys,
-                                          const TicketOptions& options) {
-  if (impl_->forked()) return sdk::ForkedError();
-  if (keys.empty() || keys.size() > kKeysPerMessageMax) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "ticket: ", keys.size(), " keys, must be 1 to ", kKeysPerMessageMax));
-  }
-  const absl::Duration ttl_max = absl::Milliseconds(protocol::kTicketTtlMsMax);
-  if (options.ttl < absl::Milliseconds(1) || options.ttl > ttl_max) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("ticket: ttl ", absl::FormatDuration(options.ttl),
-                     ", must be 1ms to ", absl::FormatDuration(ttl_max)));
-  }
-  const std::shared_ptr<sdk::Attachment> attachment = impl_->attachment();
-  if (group >= attachment->segments().group_count()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("ticket: group ", group, ", the namespace has ",
-                     attachment->segments().group_count()));
-  }
-  wire::MintTicketT request;
-  request.group = static_cast<uint8_t>(group);
-  request.consumers = options.consumers;
-  request.ttl_ms =
-      static_cast<uint32_t>(absl::ToInt64Milliseconds(options.ttl));
-  request.keys.reserve(keys.size());
-  for (const BlockKey& key : keys) request.keys.emplace_back(key.lo, key.hi);
-  KVFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<wire::TicketT> answer,
-                           attachment->connection()->Ask<wire::TicketT>(
-                               std::move(request), absl::Now() + kCallTimeout));
-  Ticket ticket;
-  ticket.bytes.assign(answer->bytes.begin(), answer->bytes.end());
-  return ticket;
-}
-
-absl::StatusOr<TicketContent> Client::RedeemTicket(const Ticket& ticket) {
-  if (impl_->forked()) return sdk::ForkedError();
-  KVFERRY_RETURN_IF_ERROR(CheckTicket(ticket));
-  const std::shared_ptr<sdk::Attachment> attachment = impl_->attachment();
-  const absl::Time deadline = absl::Now() + kCallTimeout;
-  TicketContent content;
-  uint32_t key_count = 0;
-  do {
-    wire::RedeemTicketT request;
-    request.ticket = BytesOf(ticket);
-    request.first_key = static_cast<uint32_t>(content.keys.size());
-    KVFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<wire::TicketKeysT> page,
-                             attachment->connection()->Ask<wire::TicketKeysT>(
-                                 std::move(request), deadline));
-    content.group = page->group;
-    key_count = page->key_count;
-    if (page->keys.empty() || key_count > protocol::kKeysPerCallMax) {
-      return absl::InternalError(absl::StrCat(
-          "ticket: the daemon sent ", page->keys.size(), " keys from ",
-          content.keys.size(), " on, of ", key_count));
-    }
-    for (const wire::Key& key : page->keys) {
-      content.keys.push_back({key.lo(), key.hi()});
-    }
-  } while (content.keys.size() < key_count);
-  return content;
-}
-
-absl::Status Client::ReleaseTicket(const Ticket& ticket) {
-  if (impl_->forked()) return sdk::ForkedError();
-  KVFERRY_RETURN_IF_ERROR(CheckTicket(ticket));
-  wire::ReleaseTicketT request;
-  request.ticket = BytesOf(ticket);
-  return impl_->attachment()
-      ->connection()
-      ->Ask<wire::DoneT>(std::move(request), absl::Now() + kCallTimeout)
-      .status();
 }
 
 }  // namespace kvferry

@@ -100,6 +100,7 @@ ClientImpl::~ClientImpl() {
     (void)!::write(wake_.get(), &one, sizeof(one));
     background_.join();
   }
+  stream_watcher_->Stop();
   MutexLock lock(&mutex_);
   if (owner_ == nullptr) return;
   // What was committed stays committed: the daemon shall have taken it in
@@ -109,6 +110,7 @@ ClientImpl::~ClientImpl() {
   }
   owner_->connection()->Close();
   owner_->channel().MakeVoid();
+  owner_->MarkLost();
   // An orderly end says that nothing here is read or written any more. A
   // Publication that is still there keeps the attachment, and by its lock the
   // session: its blocks are safe until it goes.
@@ -242,6 +244,7 @@ void ClientImpl::Serve(Attachment* attachment) {
   if (!attachment->connection()->closed()) return;
   connected_.store(false, std::memory_order_release);
   channel.MakeVoid();
+  attachment->MarkLost();
 }
 
 void ClientImpl::Reattach(absl::Duration* backoff) {

@@ -16,6 +16,7 @@
 #include "kvferry/client.h"
 #include "kvferry/options.h"
 #include "sdk/attachment.h"
+#include "sdk/stream_watcher.h"
 
 namespace kvferry::sdk {
 
@@ -46,6 +47,11 @@ class ClientImpl {
 
   bool connected() const { return connected_.load(std::memory_order_acquire); }
   const AttachOptions& options() const { return options_; }
+
+  // What tells this Client's streams of changes by their event descriptors.
+  const std::shared_ptr<StreamWatcher>& stream_watcher() const {
+    return stream_watcher_;
+  }
 
   // Attachments that were replaced and are still mapped, for tests.
   uint32_t retired_count() const;
@@ -82,6 +88,8 @@ class ClientImpl {
   std::shared_ptr<Attachment> owner_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::shared_ptr<Attachment>> retired_ ABSL_GUARDED_BY(mutex_);
 
+  const std::shared_ptr<StreamWatcher> stream_watcher_ =
+      std::make_shared<StreamWatcher>();
   std::thread background_;
 };
 

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 
 #include "absl/time/time.h"
 
@@ -12,6 +13,28 @@ namespace kvferry::sdk {
 // The word may lie in a read-only mapping of a file shared between processes.
 void FutexWait(const std::atomic<uint32_t>* word, uint32_t expected,
                absl::Duration timeout);
+
+// A word that somebody waits for, and what it said when he looked.
+struct FutexWord {
+  const std::atomic<uint32_t>* word = nullptr;
+  uint32_t expected = 0;
+
+  bool Changed() const {
+    return word->load(std::memory_order_acquire) != expected;
+  }
+};
+
+// What futex_waitv takes at once.
+inline constexpr size_t kFutexWordsMax = 128;
+
+// The same for any of several words, the first kFutexWordsMax of them; who has
+// more must look again by himself. Where the kernel has no futex_waitv (before
+// 5.16, or a sandbox refuses it) it waits for the first word alone, and 5 ms at
+// most.
+void FutexWaitMany(std::span<const FutexWord> words, absl::Duration timeout);
+
+// The fallback alone, for tests of it.
+void FutexWaitFirst(std::span<const FutexWord> words, absl::Duration timeout);
 
 // Wakes all threads of this process (and others) that wait on the word.
 void FutexWakeAll(const std::atomic<uint32_t>* word);

@@ -25,6 +25,24 @@ struct IndexHit {
   uint32_t block() const { return protocol::UnpackResidence(word).block; }
 };
 
+// The same of a block that may still be being written: the residence with its
+// state, kReady (also for kRetiring) or kPending, and its aux word.
+struct InFlightHit {
+  uint64_t word = 0;  // 0: the key is not there
+  uint64_t slot = 0;
+  uint64_t aux = 0;  // PublicationRef
+  // The daemon is deciding whether anybody has it pinned: who pinned it just
+  // now has to read again (see IndexView::Recheck).
+  bool retiring = false;
+
+  bool found() const { return word != 0; }
+  uint32_t block() const { return protocol::UnpackResidence(word).block; }
+  bool ready() const {
+    return protocol::UnpackResidence(word).state ==
+           protocol::ResidenceState::kReady;
+  }
+};
+
 // The namespace's index as its readers see it: two buckets a key, each kept by
 // column, so that most of a search is one cache line a bucket.
 //
@@ -131,10 +149,46 @@ class IndexView {
     return hit.found() && Recheck(key, hit) == Verdict::kValid;
   }
 
+  // As Find, also for blocks that are being written. Its words belong together:
+  // they were read between two equal reads of the residence.
+  InFlightHit FindInFlight(const BlockKey& key) const {
+    const protocol::BucketPair pair = BucketsOf(key);
+    uint32_t mask = TagMask(pair, key.lo);
+    for (; mask != 0; mask &= mask - 1) {
+      const InFlightHit hit = ReadInFlight(key, LocationOf(pair, mask));
+      if (hit.found()) return hit;
+    }
+    return {};
+  }
+
+  // What `slot` says of `key` now. A slot that changes under the read is read
+  // again; one that does so time after time says nothing.
+  InFlightHit ReadInFlight(const BlockKey& key, uint64_t slot) const {
+    const protocol::Bucket& bucket = buckets_[slot / protocol::kSlotsPerBucket];
+    const auto i = static_cast<uint32_t>(slot % protocol::kSlotsPerBucket);
+    for (uint32_t read = 0; read < kTornReadsMax; ++read) {
+      const uint64_t word = bucket.host[i].load(std::memory_order_acquire);
+      const uint64_t lo = bucket.key_lo[i].load(std::memory_order_acquire);
+      const uint64_t hi = bucket.key_hi[i].load(std::memory_order_acquire);
+      const uint64_t aux = bucket.aux[i].load(std::memory_order_acquire);
+      if (bucket.host[i].load(std::memory_order_relaxed) != word) continue;
+      const uint64_t there = AsReadyOrPending(word);
+      if (there == 0 || lo != key.lo || hi != key.hi) return {};
+      return {there, slot, aux, there != word};
+    }
+    return {};
+  }
+
   static constexpr uint64_t kNoSlot = ~uint64_t{0};
+  static constexpr uint64_t kStateMask = 7;
+  // Re-reads of a retiring slot: some 2 us, in which the daemon has read the
+  // pins of its victims.
+  static constexpr uint32_t kRetiringReads = 64;
 
  private:
-  static constexpr uint64_t kStateMask = 7;
+  // The daemon changes a slot a few times in a block's life; a slot that does
+  // so this often under one reader is being written by something broken.
+  static constexpr uint32_t kTornReadsMax = 64;
 
   protocol::BucketPair BucketsOf(const BlockKey& key) const {
     return protocol::BucketsOf(key.lo, key.hi, bucket_count_);
@@ -199,6 +253,11 @@ class IndexView {
     static_assert(static_cast<int>(protocol::ResidenceState::kReady) == 2);
     static_assert(static_cast<int>(protocol::ResidenceState::kRetiring) == 3);
     return (word & (kStateMask & ~uint64_t{1})) == 2 ? word & ~uint64_t{1} : 0;
+  }
+
+  static uint64_t AsReadyOrPending(uint64_t word) {
+    static_assert(static_cast<int>(protocol::ResidenceState::kPending) == 1);
+    return (word & kStateMask) == 1 ? word : AsReady(word);
   }
 
   IndexHit ReadSlot(const BlockKey& key, uint64_t location) const {

@@ -114,7 +114,9 @@ namespace {
       absl::StrCat("match: ", count, " keys, must be 1 to ", kKeysPerCallMax));
 }
 
-[[gnu::cold, gnu::noinline]] absl::Status CheckGroups(
+}  // namespace
+
+[[gnu::cold, gnu::noinline]] absl::Status Matcher::CheckGroups(
     const Attachment& attachment, std::span<const GroupKeys> groups) {
   if (groups.empty()) {
     return absl::InvalidArgumentError("match: no groups named");
@@ -134,12 +136,35 @@ namespace {
     named |= uint64_t{1} << group.group;
     if (group.keys.empty()) return WrongKeyCount(0);
     keys += group.keys.size();
+    if (group.tail_tokens == 0) continue;
+    const protocol::GroupRecord& record =
+        attachment.segments().group(group.group);
+    if (groups.size() > 1 ||
+        record.hit_rule != static_cast<uint32_t>(HitRule::kAllPrefix)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("match: a tail of ", group.tail_tokens,
+                       " tokens in group ", group.group,
+                       ", which is not the only one, or not of hit rule "
+                       "kAllPrefix"));
+    }
+    if (group.tail_tokens >= record.block_tokens) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "match: a tail of ", group.tail_tokens, " tokens, a block of group ",
+          group.group, " has ", record.block_tokens));
+    }
   }
   if (keys > kKeysPerCallMax) return WrongKeyCount(keys);
   return absl::OkStatus();
 }
 
-}  // namespace
+void Matcher::ApplyTail(const GroupKeys& group, uint32_t block_tokens,
+                        PinnedPrefix* prefix) {
+  if (group.tail_tokens == 0 ||
+      prefix->block_count(group.group) != group.keys.size()) {
+    return;
+  }
+  prefix->tokens_ -= block_tokens - group.tail_tokens;
+}
 
 // --- Matcher -------------------------------------------------------------
 
@@ -302,15 +327,19 @@ absl::Status Client::Match(std::span<const GroupKeys> groups,
   if (impl_->forked()) return sdk::ForkedError();
   sdk::HazardGuard guard;
   sdk::Attachment* const attachment = guard.Protect(impl_->current());
-  if (absl::Status status = sdk::CheckGroups(*attachment, groups);
+  if (absl::Status status = sdk::Matcher::CheckGroups(*attachment, groups);
       !status.ok()) {
     return status;
   }
   if (groups.size() == 1 &&
       attachment->segments().group(groups[0].group).hit_rule ==
           static_cast<uint32_t>(HitRule::kAllPrefix)) {
-    return sdk::Matcher::MatchPrefix(attachment, groups[0].group,
-                                     groups[0].keys, prefix);
+    absl::Status status = sdk::Matcher::MatchPrefix(attachment, groups[0].group,
+                                                    groups[0].keys, prefix);
+    sdk::Matcher::ApplyTail(
+        groups[0], attachment->segments().group(groups[0].group).block_tokens,
+        prefix);
+    return status;
   }
   return sdk::Matcher::MatchGroups(attachment, groups, prefix);
 }

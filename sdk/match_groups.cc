@@ -1,12 +1,10 @@
 // Matcher::MatchGroups: one answer for several groups, each with its rule.
 
 #include <algorithm>
-#include <array>
-#include <numeric>
 
 #include "absl/strings/str_cat.h"
-#include "kvferry/layout.h"
 #include "protocol/pin_fence.h"
+#include "sdk/boundary_search.h"
 #include "sdk/matcher.h"
 
 namespace kvferry::sdk {
@@ -30,23 +28,22 @@ class Matcher::GroupsMatch {
   // its lookup and its pin; a prompt that loses this race so often is a miss.
   static constexpr uint32_t kRoundsMax = 8;
 
-  struct Group {
-    uint32_t number = 0;
-    uint32_t block_tokens = 0;
-    HitRule rule = HitRule::kAllPrefix;
-    uint32_t trailing_blocks = 0;
-    std::span<const BlockKey> keys;
-    uint64_t* words = nullptr;
-    uint64_t* slots = nullptr;
-    // Under the boundary: the blocks that are used.
-    uint32_t first = 0;
-    uint32_t count = 0;
-  };
-  std::span<Group> groups() { return {groups_.data(), group_count_}; }
+  using Group = BoundarySearch::Group;
+  std::span<Group> groups() { return search_.groups(); }
+  uint64_t& Word(const Group& group, uint32_t position) {
+    return prefix_->scratch_[group.offset + position];
+  }
+  uint64_t& Slot(const Group& group, uint32_t position) {
+    return prefix_->scratch_[search_.key_count() + group.offset + position];
+  }
 
-  bool Present(Group& group, uint32_t position);
-  uint64_t LargestBoundary();
-  void Use(Group& group, uint64_t boundary) const;
+  bool Present(const Group& group, uint32_t position);
+  uint64_t LargestBoundary() {
+    return search_.Largest(attachment_->index(),
+                           [this](const Group& group, uint32_t position) {
+                             return Present(group, position);
+                           });
+  }
   absl::Status PinAll(bool* confirmed);
   bool ConfirmAll();
   void UnpinAll(uint32_t count);
@@ -54,53 +51,26 @@ class Matcher::GroupsMatch {
 
   Attachment* const attachment_;
   PinnedPrefix* const prefix_;
-  std::array<Group, protocol::kGroupsMax> groups_;
-  uint32_t group_count_ = 0;
-  uint64_t step_tokens_ = 1;   // common multiple of every block_tokens
-  uint64_t limit_tokens_ = 0;  // what every group has keys for
+  BoundarySearch search_;
   uint32_t races_ = 0;
 };
 
 Matcher::GroupsMatch::GroupsMatch(Attachment* attachment,
                                   std::span<const GroupKeys> groups,
                                   PinnedPrefix* prefix)
-    : attachment_(attachment), prefix_(prefix) {
-  size_t key_count = 0;
-  for (const GroupKeys& group : groups) key_count += group.keys.size();
+    : attachment_(attachment),
+      prefix_(prefix),
+      search_(attachment->segments(), groups) {
+  const size_t key_count = search_.key_count();
   if (prefix->scratch_.size() < 2 * key_count) {
     prefix->scratch_.resize(2 * key_count);
   }
   if (prefix->blocks_.size() < key_count) prefix->blocks_.resize(key_count);
   std::fill_n(prefix->scratch_.begin(), key_count, kUnknown);
-
-  limit_tokens_ = ~uint64_t{0};
-  uint64_t* words = prefix->scratch_.data();
-  uint64_t* slots = words + key_count;
-  for (const GroupKeys& keys : groups) {
-    const protocol::GroupRecord& record =
-        attachment->segments().group(keys.group);
-    Group& group = groups_[group_count_++];
-    group.number = keys.group;
-    group.block_tokens = record.block_tokens;
-    group.rule = static_cast<HitRule>(record.hit_rule);
-    group.trailing_blocks = record.trailing_blocks;
-    group.keys = keys.keys;
-    group.words = words;
-    group.slots = slots;
-    words += keys.keys.size();
-    slots += keys.keys.size();
-    limit_tokens_ = std::min(limit_tokens_,
-                             keys.keys.size() * uint64_t{record.block_tokens});
-  }
-  for (const Group& group : this->groups()) {
-    // Beyond the limit there is no boundary, and a product might wrap.
-    if (step_tokens_ > limit_tokens_) break;
-    step_tokens_ = std::lcm(step_tokens_, uint64_t{group.block_tokens});
-  }
 }
 
-bool Matcher::GroupsMatch::Present(Group& group, uint32_t position) {
-  uint64_t& word = group.words[position];
+bool Matcher::GroupsMatch::Present(const Group& group, uint32_t position) {
+  uint64_t& word = Word(group, position);
   if (word == kUnknown) {
     const IndexView& index = attachment_->index();
     if (position >= kDownWindow) {
@@ -112,67 +82,10 @@ bool Matcher::GroupsMatch::Present(Group& group, uint32_t position) {
         attachment_->segments().InGroup(group.number, hit.block()) &&
         attachment_->MapSegmentOf(group.number, hit.block())) {
       word = hit.word;
-      group.slots[position] = hit.slot;
+      Slot(group, position) = hit.slot;
     }
   }
   return word != kAbsent;
-}
-
-uint64_t Matcher::GroupsMatch::LargestBoundary() {
-  uint64_t boundary = limit_tokens_;
-  for (Group& group : groups()) {
-    if (group.rule != HitRule::kAllPrefix) continue;
-    const auto blocks = static_cast<uint32_t>(boundary / group.block_tokens);
-    for (uint32_t i = 0; i < blocks && i < kTagWindow; ++i) {
-      attachment_->index().PrefetchTags(group.keys[i]);
-    }
-    uint32_t run = 0;
-    while (run < blocks) {
-      if (run + kTagWindow < blocks) {
-        attachment_->index().PrefetchTags(group.keys[run + kTagWindow]);
-      }
-      if (!Present(group, run)) break;
-      ++run;
-    }
-    boundary = std::min(boundary, uint64_t{run} * group.block_tokens);
-  }
-  boundary -= boundary % step_tokens_;
-  while (boundary > 0) {
-    bool holds = true;
-    for (Group& group : groups()) {
-      if (group.rule == HitRule::kAllPrefix) continue;
-      Use(group, boundary);
-      for (uint32_t p = group.first + group.count; p-- > group.first;) {
-        if (Present(group, p)) continue;
-        // No boundary whose window has this block holds; the next below ends
-        // before it.
-        boundary = uint64_t{p} * group.block_tokens;
-        boundary -= boundary % step_tokens_;
-        holds = false;
-        break;
-      }
-      if (!holds) break;
-    }
-    if (holds) return boundary;
-  }
-  return 0;
-}
-
-// Which blocks a boundary needs.
-void Matcher::GroupsMatch::Use(Group& group, uint64_t boundary) const {
-  const auto end = static_cast<uint32_t>(boundary / group.block_tokens);
-  switch (group.rule) {
-    case HitRule::kTrailing:
-      group.count = std::min(end, group.trailing_blocks);
-      break;
-    case HitRule::kCheckpoint:
-      group.count = std::min(end, 1u);
-      break;
-    case HitRule::kAllPrefix:
-      group.count = end;
-      break;
-  }
-  group.first = end - group.count;
 }
 
 absl::Status Matcher::GroupsMatch::PinAll(bool* confirmed) {
@@ -180,7 +93,7 @@ absl::Status Matcher::GroupsMatch::PinAll(bool* confirmed) {
   uint32_t pinned = 0;
   for (const Group& group : groups()) {
     for (uint32_t i = 0; i < group.count; ++i) {
-      const uint32_t block = IndexHit{group.words[group.first + i], 0}.block();
+      const uint32_t block = IndexHit{Word(group, group.first + i), 0}.block();
       if (!pins.Raise(block)) {
         UnpinAll(pinned);
         return absl::ResourceExhaustedError(absl::StrCat(
@@ -202,9 +115,9 @@ bool Matcher::GroupsMatch::ConfirmAll() {
   bool all = true;
   for (Group& group : groups()) {
     for (uint32_t p = group.first; p < group.first + group.count; ++p) {
-      const IndexHit hit{group.words[p], group.slots[p]};
+      const IndexHit hit{Word(group, p), Slot(group, p)};
       if (Confirm(index, group.keys[p], hit)) continue;
-      group.words[p] = kAbsent;
+      Word(group, p) = kAbsent;
       ++races_;
       all = false;
     }
@@ -222,13 +135,13 @@ absl::Status Matcher::GroupsMatch::Run() {
   uint64_t boundary = 0;
   for (uint32_t round = 0; round < kRoundsMax; ++round) {
     boundary = LargestBoundary();
-    for (Group& group : groups()) Use(group, boundary);
+    for (Group& group : groups()) BoundarySearch::Use(group, boundary);
     if (boundary == 0) break;
     bool confirmed = false;
     if (absl::Status status = PinAll(&confirmed); !status.ok()) return status;
     if (confirmed) break;
     boundary = 0;
-    for (Group& group : groups()) Use(group, boundary);
+    for (Group& group : groups()) BoundarySearch::Use(group, boundary);
   }
   Finish(boundary);
   return absl::OkStatus();
@@ -240,8 +153,8 @@ void Matcher::GroupsMatch::Finish(uint64_t boundary) {
   uint32_t offset = 0;
   for (const Group& group : groups()) {
     const uint32_t end = group.first + group.count;
-    const bool missed = end < group.keys.size() && group.words[end] == kAbsent;
-    touches.Record(group.count == 0 ? 0 : group.words[end - 1], group.count,
+    const bool missed = end < group.keys.size() && Word(group, end) == kAbsent;
+    touches.Record(group.count == 0 ? 0 : Word(group, end - 1), group.count,
                    missed ? group.keys[end] : BlockKey{});
     if (boundary == 0) continue;
     prefix_->ranges_.push_back({.group = group.number,

@@ -42,15 +42,21 @@ class Matcher {
                                   std::span<const GroupKeys> groups,
                                   PinnedPrefix* prefix);
 
+  // What both of Client's calls with several groups ask for.
+  // Errors  kInvalidArgument, as Client::Match
+  static absl::Status CheckGroups(const Attachment& attachment,
+                                  std::span<const GroupKeys> groups);
+
+  // The last block, if it hit, is a tail of so many tokens.
+  static void ApplyTail(const GroupKeys& group, uint32_t block_tokens,
+                        PinnedPrefix* prefix);
+
  private:
   class GroupsMatch;  // match_groups.cc
 
   // Keys whose tags are being fetched, and those whose slots are.
   static constexpr uint32_t kTagWindow = 24;
   static constexpr uint32_t kSlotWindow = 10;
-  // Re-reads of a retiring slot: some 2 us, in which the daemon has read the
-  // pins of its victims.
-  static constexpr uint32_t kRetiringReads = 64;
 
   static absl::Status MatchOne(Attachment* attachment, uint32_t group,
                                const BlockKey& key, PinnedPrefix* prefix);
@@ -72,8 +78,9 @@ class Matcher {
     IndexView::Verdict verdict = index.Recheck(key, hit);
     if (verdict == IndexView::Verdict::kValid) [[likely]]
       return true;
-    for (uint32_t i = 0;
-         verdict == IndexView::Verdict::kRetiring && i < kRetiringReads; ++i) {
+    for (uint32_t i = 0; verdict == IndexView::Verdict::kRetiring &&
+                         i < IndexView::kRetiringReads;
+         ++i) {
       SpinPause();
       verdict = index.Recheck(key, hit);
     }

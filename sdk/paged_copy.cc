@@ -1,6 +1,7 @@
 #include <array>
 #include <cstring>
 #include <optional>
+#include <span>
 
 #include "absl/strings/str_cat.h"
 #include "kvferry/copy.h"
@@ -34,8 +35,27 @@ std::optional<uint64_t> PageBytes(const GroupSpec& group) {
   return bytes;
 }
 
+// Layers [first, first + count) of a page.
+struct Layers {
+  uint32_t first = 0;
+  uint32_t count = 0;
+};
+
+Layers AllOf(const GroupSpec& group) { return {0, group.layer_count}; }
+
+absl::Status CheckLayers(const GroupSpec& group, Layers layers) {
+  if (layers.first < group.layer_count && layers.count > 0 &&
+      layers.count <= group.layer_count - layers.first) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("copy: layers [", layers.first, ", +", layers.count,
+                   "), group \"", group.name, "\" has ", group.layer_count));
+}
+
+// `bytes` are those of `layers`, which CheckLayers let pass, or of a page.
 absl::Status Validate(const GroupSpec& group, const PagedTensor& tensor,
-                      const std::byte* page, size_t page_bytes,
+                      Layers layers, std::span<const std::byte> bytes,
                       uint32_t valid_tokens) {
   const std::optional<uint64_t> group_bytes = PageBytes(group);
   if (!group_bytes.has_value() || *group_bytes == 0) {
@@ -45,17 +65,21 @@ absl::Status Validate(const GroupSpec& group, const PagedTensor& tensor,
         " tokens x ", group.head_count, " heads x ", group.head_bytes,
         " bytes, need at least 1 byte and less than 2^64"));
   }
-  if (page_bytes != *group_bytes) {
+  if (bytes.size() != *group_bytes / group.layer_count * layers.count) {
     return absl::InvalidArgumentError(
-        absl::StrCat("copy: a page of ", page_bytes, " bytes, group \"",
-                     group.name, "\" has pages of ", *group_bytes));
+        layers.count == group.layer_count
+            ? absl::StrCat("copy: a page of ", bytes.size(), " bytes, group \"",
+                           group.name, "\" has pages of ", *group_bytes)
+            : absl::StrCat("copy: ", bytes.size(), " bytes of ", layers.count,
+                           " layers, group \"", group.name, "\" has ",
+                           *group_bytes / group.layer_count, " a layer"));
   }
   if (valid_tokens > group.block_tokens) {
     return absl::InvalidArgumentError(absl::StrCat(
         "copy: ", valid_tokens, " valid tokens, a block of group \"",
         group.name, "\" has ", group.block_tokens));
   }
-  if (tensor.base == nullptr || page == nullptr) {
+  if (tensor.base == nullptr || bytes.data() == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("copy: the ", tensor.base == nullptr ? "tensor" : "page",
                      " has no address"));
@@ -66,7 +90,7 @@ absl::Status Validate(const GroupSpec& group, const PagedTensor& tensor,
 // Takes loops into the run, from the inside, while the items lie one behind
 // the other on both sides: heads into a token, tokens into a layer's K or V,
 // and so on up to the whole page.
-Plan PlanFor(const GroupSpec& group, const PagedTensor& tensor,
+Plan PlanFor(const GroupSpec& group, const PagedTensor& tensor, Layers layers,
              uint32_t valid_tokens) {
   const uint64_t tokens = valid_tokens == 0 ? group.block_tokens : valid_tokens;
   const auto head = static_cast<int64_t>(group.head_bytes);
@@ -74,7 +98,7 @@ Plan PlanFor(const GroupSpec& group, const PagedTensor& tensor,
   const int64_t kv = token * group.block_tokens;
   const int64_t layer = kv * group.kv_count;
   Plan plan;
-  plan.loops = {Loop{group.layer_count, tensor.layer_stride, layer},
+  plan.loops = {Loop{layers.count, tensor.layer_stride, layer},
                 Loop{group.kv_count, tensor.kv_stride, kv},
                 Loop{tokens, tensor.token_stride, token},
                 Loop{group.head_count, tensor.head_stride, head}};
@@ -117,9 +141,12 @@ void ForEachRun(const Plan& plan, uintptr_t tensor, const Copy& copy) {
   }
 }
 
-uintptr_t BlockAddress(const PagedTensor& tensor, uint64_t engine_block) {
+// Where `layers` of an engine's block begin.
+uintptr_t BlockAddress(const PagedTensor& tensor, uint64_t engine_block,
+                       Layers layers) {
   return reinterpret_cast<uintptr_t>(tensor.base) +
-         static_cast<uint64_t>(tensor.block_stride) * engine_block;
+         static_cast<uint64_t>(tensor.block_stride) * engine_block +
+         static_cast<uint64_t>(tensor.layer_stride) * layers.first;
 }
 
 // Small runs of a large page: each alone would go through the caches, so they
@@ -147,41 +174,71 @@ void CopyRuns(const Plan& plan, uintptr_t tensor, bool stream,
   if (stream) sdk::OrderCopies();
 }
 
+absl::Status Gather(const GroupSpec& group, const PagedTensor& tensor,
+                    uint64_t engine_block, Layers layers,
+                    std::span<std::byte> bytes, uint32_t valid_tokens) {
+  absl::Status valid = Validate(group, tensor, layers, bytes, valid_tokens);
+  if (!valid.ok()) return valid;
+  const Plan plan = PlanFor(group, tensor, layers, valid_tokens);
+  uint64_t bits = reinterpret_cast<uintptr_t>(bytes.data());
+  for (const Loop& loop : plan.loops) bits |= loop.page_stride;
+  CopyRuns(
+      plan, BlockAddress(tensor, engine_block, layers), StreamsRuns(plan, bits),
+      [&](sdk::CopyFunction copy, const std::byte* address, uint64_t offset) {
+        copy(bytes.data() + offset, address, plan.run_bytes);
+      });
+  return absl::OkStatus();
+}
+
+absl::Status Scatter(const GroupSpec& group, std::span<const std::byte> bytes,
+                     Layers layers, const PagedTensor& tensor,
+                     uint64_t engine_block, uint32_t valid_tokens) {
+  absl::Status valid = Validate(group, tensor, layers, bytes, valid_tokens);
+  if (!valid.ok()) return valid;
+  const Plan plan = PlanFor(group, tensor, layers, valid_tokens);
+  const uintptr_t block = BlockAddress(tensor, engine_block, layers);
+  uint64_t bits = block;
+  for (const Loop& loop : plan.loops) bits |= loop.tensor_stride;
+  CopyRuns(plan, block, StreamsRuns(plan, bits),
+           [&](sdk::CopyFunction copy, std::byte* address, uint64_t offset) {
+             copy(address, bytes.data() + offset, plan.run_bytes);
+           });
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status GatherPage(const GroupSpec& group, const PagedTensor& tensor,
                         uint64_t engine_block, std::span<std::byte> page,
                         uint32_t valid_tokens) {
-  absl::Status valid =
-      Validate(group, tensor, page.data(), page.size(), valid_tokens);
-  if (!valid.ok()) return valid;
-  const Plan plan = PlanFor(group, tensor, valid_tokens);
-  uint64_t bits = reinterpret_cast<uintptr_t>(page.data());
-  for (const Loop& loop : plan.loops) bits |= loop.page_stride;
-  CopyRuns(
-      plan, BlockAddress(tensor, engine_block), StreamsRuns(plan, bits),
-      [&](sdk::CopyFunction copy, const std::byte* address, uint64_t offset) {
-        copy(page.data() + offset, address, plan.run_bytes);
-      });
-  return absl::OkStatus();
+  return Gather(group, tensor, engine_block, AllOf(group), page, valid_tokens);
 }
 
 absl::Status ScatterPage(const GroupSpec& group,
                          std::span<const std::byte> page,
                          const PagedTensor& tensor, uint64_t engine_block,
                          uint32_t valid_tokens) {
-  absl::Status valid =
-      Validate(group, tensor, page.data(), page.size(), valid_tokens);
+  return Scatter(group, page, AllOf(group), tensor, engine_block, valid_tokens);
+}
+
+absl::Status ScatterLayers(const GroupSpec& group,
+                           std::span<const std::byte> bytes, uint32_t layer,
+                           uint32_t layers, const PagedTensor& tensor,
+                           uint64_t engine_block, uint32_t valid_tokens) {
+  const Layers part{layer, layers};
+  absl::Status valid = CheckLayers(group, part);
   if (!valid.ok()) return valid;
-  const Plan plan = PlanFor(group, tensor, valid_tokens);
-  const uintptr_t block = BlockAddress(tensor, engine_block);
-  uint64_t bits = block;
-  for (const Loop& loop : plan.loops) bits |= loop.tensor_stride;
-  CopyRuns(plan, block, StreamsRuns(plan, bits),
-           [&](sdk::CopyFunction copy, std::byte* address, uint64_t offset) {
-             copy(address, page.data() + offset, plan.run_bytes);
-           });
-  return absl::OkStatus();
+  return Scatter(group, bytes, part, tensor, engine_block, valid_tokens);
+}
+
+absl::Status GatherLayers(const GroupSpec& group, const PagedTensor& tensor,
+                          uint64_t engine_block, uint32_t layer,
+                          uint32_t layers, std::span<std::byte> bytes,
+                          uint32_t valid_tokens) {
+  const Layers part{layer, layers};
+  absl::Status valid = CheckLayers(group, part);
+  if (!valid.ok()) return valid;
+  return Gather(group, tensor, engine_block, part, bytes, valid_tokens);
 }
 
 }  // namespace kvferry

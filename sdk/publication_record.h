@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "kvferry/publish.h"
 #include "protocol/shm_layout.h"
+#include "sdk/progress_writer.h"
 
 namespace kvferry::sdk {
 
@@ -30,7 +32,14 @@ struct PublicationEntry {
 };
 
 // A publication: its positions, and what the daemon's answers make of them.
-// Pure: no memory is shared, nothing is sent.
+// Pure but for `progress`, which only the channel uses: nothing is sent.
+//
+// positions() is what a reader may rely on: the leading positions with which
+// this process is done, because it committed them or because they are not its
+// to write. A position that it may be writing, as one whose begin is not
+// answered yet, counts only when it is committed; one that it gave up never
+// does, nor what follows it. What the daemon makes of a committed position
+// afterwards takes nothing back.
 //
 // Threads  one at a time
 class PublicationRecord {
@@ -51,17 +60,20 @@ class PublicationRecord {
   // Appends a position. `block`: a granted one (the application may write at
   // once), kAlreadyThere, or kNoBlock (the daemon chooses).
   void Append(uint32_t group, uint32_t block);
+  // The begins of all positions so far are on their way; before, they do not
+  // count.
+  void MarkBegun();
   // Takes back the positions from `size` on, whose begin was never sent; lent
   // blocks go to `grants`.
   void Truncate(uint32_t size, GrantPool* grants);
 
   // Takes the position as committed or aborted by the application. Returns
-  // whether the daemon is to be told: it is kWriting and was not ended before.
-  // After an abort its outcome is kVoid.
+  // whether the daemon is to be told: it is kWriting or kStandby and was not
+  // ended before. After an abort its outcome is kVoid.
   bool EndPosition(uint32_t position, bool commit, GrantPool* grants);
   // The application is done with every position; what it did not commit is
-  // void.
-  void EndAll(GrantPool* grants);
+  // void. Returns whether there was such a position.
+  bool EndAll(GrantPool* grants);
 
   // The daemon's answer to one position: of its begin if that had none yet,
   // else of its commit or abort. `block` is kNoBlock unless it chose one.
@@ -71,6 +83,17 @@ class PublicationRecord {
   // The daemon is gone or has refused: what is not committed never will be.
   void MakeVoid();
 
+  // How many leading positions are done.
+  uint32_t positions() const { return positions_; }
+  // Takes [first, first + count) for the chunk after everything that was
+  // committed. It may begin with positions that are not this process's to
+  // write. Returns where it ends for readers, positions() when they are not to
+  // be told of it.
+  // REQUIRES  first + count <= size()
+  // Errors  kInvalidArgument  it is not the next chunk, or ends elsewhere than
+  //                           was said before
+  absl::StatusOr<uint32_t> TakeChunk(uint32_t first, uint32_t count);
+
   // Begins that wait for the daemon to choose a block.
   uint32_t awaiting() const { return awaiting_; }
   // Positions whose commit or abort is not answered.
@@ -78,21 +101,33 @@ class PublicationRecord {
   // Positions whose begin is not answered.
   uint32_t unanswered_begins() const { return unanswered_begins_; }
 
-  // Set by the channel.
+  // Used by the channel.
+  ProgressWriter progress;
+  bool opened = false;  // the daemon has answered the open
+  // By group: the last tail, after which nothing is chained.
+  std::vector<BlockKey> tails;
   bool closed = false;
   bool close_posted = false;
   bool abandoned = false;  // the Publication object is gone
   uint64_t close_position = 0;
 
  private:
-  void AnswerBegin(PublicationEntry* entry, protocol::PublishAnswer answer,
+  void AnswerBegin(uint32_t position, protocol::PublishAnswer answer,
                    uint32_t block);
   void ReturnOffered(PublicationEntry* entry, GrantPool* grants);
+  // Nothing from `position` on is ever told as done.
+  void GiveUpFrom(uint32_t position);
+  void AdvancePositions();
 
   const uint32_t handle_;
   const uint64_t slice_set_;
   const bool whole_;
   std::vector<PublicationEntry> entries_;
+  uint32_t begun_ = 0;
+  uint32_t positions_ = 0;
+  uint32_t given_up_from_ = ~uint32_t{0};
+  uint32_t ended_ = 0;      // leading positions that the application ended
+  uint32_t chunk_end_ = 0;  // as the application said
   uint32_t awaiting_ = 0;
   uint32_t unanswered_begins_ = 0;
   uint32_t unanswered_ranges_ = 0;

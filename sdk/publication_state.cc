@@ -17,6 +17,12 @@ namespace {
 
 // How long a segment that was announced may take to arrive.
 constexpr absl::Duration kSegmentTimeout = absl::Seconds(1);
+// How long the daemon may take to answer an open.
+constexpr absl::Duration kOpenTimeout = absl::Seconds(5);
+
+bool IsWritten(BlockOutcome outcome) {
+  return outcome == BlockOutcome::kWriting || outcome == BlockOutcome::kStandby;
+}
 
 absl::StatusOr<uint64_t> RandomWord() {
   uint64_t word = 0;
@@ -52,6 +58,16 @@ absl::StatusOr<std::unique_ptr<PublicationState>> PublicationState::Open(
         absl::StrCat("publish: slices [", first, ", +", options.slice_count,
                      "), the namespace has ", slice_count));
   }
+  constexpr absl::Duration kStallMin =
+      absl::Milliseconds(protocol::kStallMsMin);
+  constexpr absl::Duration kStallMax =
+      absl::Milliseconds(protocol::kStallMsMax);
+  if (options.stall_timeout < kStallMin || options.stall_timeout > kStallMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "publish: stall timeout ", absl::FormatDuration(options.stall_timeout),
+        ", must be ", absl::FormatDuration(kStallMin), " to ",
+        absl::FormatDuration(kStallMax)));
+  }
   uint64_t instance = options.engine_instance;
   uint64_t publication = options.publication;
   if (instance == 0) {
@@ -60,8 +76,14 @@ absl::StatusOr<std::unique_ptr<PublicationState>> PublicationState::Open(
   }
   KVFERRY_ASSIGN_OR_RETURN(
       PublicationRecord * record,
-      attachment->channel().Open(instance, publication, SliceMask(first, count),
-                                 deadline));
+      attachment->channel().Open(
+          {.engine_instance = instance,
+           .publication = publication,
+           .slice_set = SliceMask(first, count),
+           .stall_ms = static_cast<uint32_t>(
+               absl::ToInt64Milliseconds(options.stall_timeout)),
+           .standby = options.standby},
+          deadline));
   return std::unique_ptr<PublicationState>(
       new PublicationState(std::move(attachment), record));
 }
@@ -84,6 +106,7 @@ uint64_t PublicationState::SlicesOf(const protocol::GroupRecord& group) const {
 absl::StatusOr<uint32_t> PublicationState::Begin(uint32_t group,
                                                  const BlockKey& parent,
                                                  std::span<const BlockKey> keys,
+                                                 uint32_t tail_tokens,
                                                  absl::Time deadline) {
   if (attachment_->forked()) return ForkedError();
   const SegmentTable& segments = attachment_->segments();
@@ -96,6 +119,11 @@ absl::StatusOr<uint32_t> PublicationState::Begin(uint32_t group,
     return absl::InvalidArgumentError(absl::StrCat("begin: ", keys.size(),
                                                    " keys, must be 1 to ",
                                                    protocol::kKeysPerCallMax));
+  }
+  if (tail_tokens >= segments.group(group).block_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "begin: a tail of ", tail_tokens, " tokens, must be fewer than the ",
+        segments.group(group).block_tokens, " of a block of group ", group));
   }
   if (SlicesOf(segments.group(group)) == 0) {
     return absl::InvalidArgumentError(
@@ -116,9 +144,10 @@ absl::StatusOr<uint32_t> PublicationState::Begin(uint32_t group,
     if (i + kAhead < keys.size()) index.PrefetchTags(keys[i + kAhead]);
     ready_[i] = index.IsReady(keys[i]) ? 1 : 0;
   }
-  KVFERRY_ASSIGN_OR_RETURN(const uint32_t first,
-                           attachment_->channel().Begin(
-                               record_, group, parent, keys, ready_, deadline));
+  KVFERRY_ASSIGN_OR_RETURN(
+      const uint32_t first,
+      attachment_->channel().Begin(record_, group, parent, keys, tail_tokens,
+                                   ready_, deadline));
   size_ = first + static_cast<uint32_t>(keys.size());
   if (!segments.complete() || !segments.writable()) {
     GiveUpUnmapped(first, deadline);
@@ -134,8 +163,7 @@ void PublicationState::GiveUpUnmapped(uint32_t first, absl::Time deadline) {
   for (uint32_t p = first; p < size_; ++p) {
     for (;;) {
       const PublicationEntry entry = attachment_->channel().Look(record_, p);
-      if (entry.outcome != BlockOutcome::kWriting ||
-          BlockAddress(entry) != nullptr) {
+      if (!IsWritten(entry.outcome) || BlockAddress(entry) != nullptr) {
         break;
       }
       if (!attachment_->segments().writable() || absl::Now() >= deadline) {
@@ -153,8 +181,7 @@ BlockOutcome PublicationState::outcome(uint32_t position) {
 }
 
 std::byte* PublicationState::BlockAddress(const PublicationEntry& entry) {
-  if (entry.outcome != BlockOutcome::kWriting ||
-      entry.block == protocol::kNoBlock ||
+  if (!IsWritten(entry.outcome) || entry.block == protocol::kNoBlock ||
       !attachment_->segments().writable()) {
     return nullptr;
   }
@@ -196,6 +223,12 @@ absl::Status PublicationState::CheckRange(const char* verb, uint32_t first,
                    "), the publication has ", size_));
 }
 
+absl::Status PublicationState::CommitLayers(uint32_t first, uint32_t count,
+                                            uint32_t layers) {
+  KVFERRY_RETURN_IF_ERROR(CheckRange("commit layers", first, count));
+  return attachment_->channel().CommitLayers(record_, first, count, layers);
+}
+
 absl::Status PublicationState::Commit(uint32_t first, uint32_t count) {
   KVFERRY_RETURN_IF_ERROR(CheckRange("commit", first, count));
   return attachment_->channel().Commit(record_, first, count);
@@ -204,6 +237,29 @@ absl::Status PublicationState::Commit(uint32_t first, uint32_t count) {
 absl::Status PublicationState::WaitForAnswers(absl::Time deadline) {
   if (attachment_->forked()) return ForkedError();
   return attachment_->channel().WaitForAnswers(record_, deadline);
+}
+
+absl::Status PublicationState::SetHandOver(absl::string_view bytes) {
+  if (attachment_->forked()) return ForkedError();
+  if (bytes.size() > protocol::kHandOverBytesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("hand-over: ", bytes.size(), " bytes, the limit is ",
+                     protocol::kHandOverBytesMax));
+  }
+  return attachment_->channel().SetHandOver(record_, bytes,
+                                            absl::Now() + kOpenTimeout);
+}
+
+absl::StatusOr<uint32_t> PublicationState::WaitForHandle(
+    const Attachment& attachment, absl::Time deadline) {
+  if (attachment_->forked()) return ForkedError();
+  KVFERRY_RETURN_IF_ERROR(
+      attachment_->channel().WaitForOpen(record_, deadline));
+  if (attachment_.get() != &attachment) {
+    return absl::InvalidArgumentError(
+        "ticket: the publication is another Client's");
+  }
+  return record_->handle();
 }
 
 uint32_t PublicationState::CountVisible(uint32_t first, uint32_t count) {

@@ -4,6 +4,9 @@
 #include <memory>
 #include <span>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "kvferry/publish.h"
 #include "sdk/attachment.h"
 
@@ -25,17 +28,27 @@ class PublicationState {
   // See Publication.
   absl::StatusOr<uint32_t> Begin(uint32_t group, const BlockKey& parent,
                                  std::span<const BlockKey> keys,
-                                 absl::Time deadline);
+                                 uint32_t tail_tokens, absl::Time deadline);
   BlockOutcome outcome(uint32_t position);
   uint32_t size() const { return size_; }
   std::span<std::byte> page(uint32_t position, uint32_t slice);
   // All pages of a position, slice after slice.
   // REQUIRES  this publication writes every slice
   std::span<std::byte> block(uint32_t position);
+  absl::Status CommitLayers(uint32_t first, uint32_t count, uint32_t layers);
   absl::Status Commit(uint32_t first, uint32_t count);
   absl::Status WaitForAnswers(absl::Time deadline);
+  absl::Status SetHandOver(absl::string_view bytes);
   void Abort();
   absl::Status Close(absl::Time deadline);
+
+  // The daemon's word for the publication, which it has by then, for a ticket
+  // that `attachment` asks for.
+  // Errors  kInvalidArgument     the publication is not of this attachment
+  //         kFailedPrecondition  closed
+  //         kUnavailable, kDeadlineExceeded
+  absl::StatusOr<uint32_t> WaitForHandle(const Attachment& attachment,
+                                         absl::Time deadline);
 
   // How many of a range are there for everybody, as far as this process's
   // slices go.

@@ -24,8 +24,14 @@ absl::StatusOr<uint32_t> Publication::Begin(uint32_t group,
                                             const BlockKey& parent,
                                             std::span<const BlockKey> keys,
                                             absl::Time deadline) {
+  return BeginWithTail(group, parent, keys, /*tail_tokens=*/0, deadline);
+}
+
+absl::StatusOr<uint32_t> Publication::BeginWithTail(
+    uint32_t group, const BlockKey& parent, std::span<const BlockKey> keys,
+    uint32_t tail_tokens, absl::Time deadline) {
   if (state_ == nullptr) return MovedFrom();
-  return state_->Begin(group, parent, keys, deadline);
+  return state_->Begin(group, parent, keys, tail_tokens, deadline);
 }
 
 BlockOutcome Publication::outcome(uint32_t position) {
@@ -41,6 +47,12 @@ std::span<std::byte> Publication::page(uint32_t position, uint32_t slice) {
   return state_->page(position, slice);
 }
 
+absl::Status Publication::CommitLayers(uint32_t first, uint32_t count,
+                                       uint32_t layers) {
+  if (state_ == nullptr) return MovedFrom();
+  return state_->CommitLayers(first, count, layers);
+}
+
 absl::Status Publication::Commit(uint32_t first, uint32_t count) {
   if (state_ == nullptr) return MovedFrom();
   return state_->Commit(first, count);
@@ -51,6 +63,11 @@ absl::Status Publication::CommitAndWait(uint32_t first, uint32_t count,
   if (state_ == nullptr) return MovedFrom();
   KVFERRY_RETURN_IF_ERROR(state_->Commit(first, count));
   return state_->WaitForAnswers(deadline);
+}
+
+absl::Status Publication::SetHandOver(absl::string_view bytes) {
+  if (state_ == nullptr) return MovedFrom();
+  return state_->SetHandOver(bytes);
 }
 
 void Publication::Abort() {

@@ -3,9 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/status.h"
 #include "protocol/limits.h"
@@ -27,13 +25,6 @@ constexpr absl::Duration kWaitStep = absl::Milliseconds(100);
 // Room in the submission ring is not announced by anything.
 constexpr absl::Duration kRoomStep = absl::Milliseconds(1);
 constexpr uint32_t kBlocksPerReturn = 12;
-
-SubmitRecord MakeRecord(SubmitType type, uint32_t handle) {
-  SubmitRecord record{};
-  record.type = static_cast<uint8_t>(type);
-  record.handle = handle;
-  return record;
-}
 
 uint64_t AllSlices(std::span<const protocol::GroupRecord> groups) {
   uint64_t all = 0;
@@ -61,14 +52,13 @@ PublishChannel::PublishChannel(const SessionMemory& memory,
       replies_(memory),
       grants_(static_cast<uint32_t>(groups_.size())) {}
 
-absl::Status PublishChannel::Unavailable() const {
+absl::Status PublishChannel::Unavailable() {
   return absl::UnavailableError(
       "publish: the daemon is away; open a new publication when it is back");
 }
 
-template <typename Done>
-absl::Status PublishChannel::WaitUntil(Done done, bool for_room,
-                                       absl::Time deadline) {
+absl::Status PublishChannel::WaitUntil(absl::FunctionRef<bool()> done,
+                                       bool for_room, absl::Time deadline) {
   for (;;) {
     Pump();
     if (void_) return Unavailable();
@@ -178,7 +168,25 @@ void PublishChannel::Take(const ReplyRecord& reply) {
     case ReplyType::kRecall:
       GiveBack(reply.group, reply.count);
       break;
+    case ReplyType::kOpened:
+      TakeOpened(reply);
+      break;
   }
+}
+
+void PublishChannel::TakeOpened(const ReplyRecord& reply) {
+  const auto found = records_.find(reply.handle);
+  if (found == records_.end() || found->second->opened) return;
+  PublicationRecord& record = *found->second;
+  record.opened = true;
+  const uint32_t generation = reply.count;
+  const uint32_t index = reply.blocks[0];
+  // Once the close is sent the progress record may be another handle's.
+  if (record.closed || generation == 0 || memory_.progress == nullptr ||
+      index >= protocol::kProgressRecords) {
+    return;
+  }
+  record.progress.Open(memory_.progress, index, generation);
 }
 
 void PublishChannel::TakeAnswer(const ReplyRecord& reply) {
@@ -192,7 +200,7 @@ void PublishChannel::TakeAnswer(const ReplyRecord& reply) {
                              : std::min(reply.count, kBlocksPerRunMax);
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t position = reply.first + i;
-    if (position >= record.size()) return;
+    if (position >= record.size()) break;
     uint32_t block = kNoBlock;
     if (chosen) {
       block = reply.blocks[i];
@@ -203,12 +211,13 @@ void PublishChannel::TakeAnswer(const ReplyRecord& reply) {
     record.Answer(position, static_cast<PublishAnswer>(reply.answer), block,
                   &grants_);
   }
+  record.progress.Advance(record.positions());
 }
 
 void PublishChannel::GiveBack(uint32_t group, uint32_t count) {
   count = std::min(count, grants_.count(group));
   while (count > 0) {
-    SubmitRecord record = MakeRecord(SubmitType::kReturn, 0);
+    SubmitRecord record = MakeSubmitRecord(SubmitType::kReturn, 0);
     record.group = static_cast<uint8_t>(group);
     record.give_back.count = std::min(count, kBlocksPerReturn);
     for (uint32_t i = 0; i < record.give_back.count; ++i) {
@@ -236,6 +245,16 @@ void PublishChannel::Service() {
   Pump();
 }
 
+absl::Status PublishChannel::Flush(absl::Time deadline) {
+  MutexLock lock(&mutex_);
+  return WaitUntil(
+      [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        return deferred_.empty() &&
+               submissions_.consumed() == submissions_.tail();
+      },
+      /*for_room=*/true, deadline);
+}
+
 bool PublishChannel::NeedsService() {
   MutexLock lock(&mutex_);
   return !void_ &&
@@ -247,7 +266,10 @@ void PublishChannel::MakeVoid() {
   Pump();
   void_ = true;
   deferred_.clear();
-  for (auto& [handle, record] : records_) record->MakeVoid();
+  for (auto& [handle, record] : records_) {
+    record->MakeVoid();
+    record->progress.GiveUp();
+  }
   closing_.clear();
   absl::erase_if(records_,
                  [](const auto& entry) { return entry.second->abandoned; });
@@ -258,237 +280,6 @@ uint32_t PublishChannel::granted(uint32_t group) {
   MutexLock lock(&mutex_);
   Pump();
   return grants_.count(group);
-}
-
-// --- publications --------------------------------------------------------
-
-absl::StatusOr<PublicationRecord*> PublishChannel::Open(
-    uint64_t engine_instance, uint64_t publication, uint64_t slice_set,
-    absl::Time deadline) {
-  MutexLock lock(&mutex_);
-  Pump();
-  if (void_) return Unavailable();
-  if (open_count_ >= protocol::kPublicationsPerSessionMax) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "publish: ", open_count_, " publications are open, the limit is ",
-        protocol::kPublicationsPerSessionMax));
-  }
-  // Numbers come round after four thousand million publications; those still
-  // in use are stepped over.
-  while (records_.contains(next_handle_)) ++next_handle_;
-  const uint32_t handle = next_handle_++;
-  SubmitRecord record = MakeRecord(SubmitType::kOpen, handle);
-  record.open.engine_instance = engine_instance;
-  record.open.publication = publication;
-  record.open.slice_set = slice_set;
-  // Entered before Post, which may let go of the mutex: nobody else shall take
-  // the number, nor the place below the limit.
-  auto owned = std::make_unique<PublicationRecord>(
-      handle, slice_set, (slice_set & all_slices_) == all_slices_);
-  PublicationRecord* const opened = owned.get();
-  records_[handle] = std::move(owned);
-  ++open_count_;
-  if (absl::Status posted = Post({&record, 1}, deadline); !posted.ok()) {
-    records_.erase(handle);
-    --open_count_;
-    return posted;
-  }
-  return opened;
-}
-
-absl::StatusOr<uint32_t> PublishChannel::Begin(PublicationRecord* record,
-                                               uint32_t group,
-                                               const BlockKey& parent,
-                                               std::span<const BlockKey> keys,
-                                               std::span<const uint8_t> ready,
-                                               absl::Time deadline) {
-  MutexLock lock(&mutex_);
-  Pump();
-  if (void_) return Unavailable();
-  if (record->closed) {
-    return absl::FailedPreconditionError("begin: the publication is closed");
-  }
-  const auto count = static_cast<uint32_t>(keys.size());
-  const uint32_t first = record->size();
-  if (uint64_t{first} + count > protocol::kBlocksPerPublicationMax) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "begin: ", count, " blocks after ", first,
-        ", a publication holds at most ", protocol::kBlocksPerPublicationMax));
-  }
-  if (uint64_t{entry_count_} + count > protocol::kEntriesPerSessionMax) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("begin: ", count, " blocks after ", entry_count_,
-                     " in open publications, a session holds at most ",
-                     protocol::kEntriesPerSessionMax, "; close some"));
-  }
-
-  // Slices that other ranks write too must get the same answer everywhere, so
-  // only the daemon decides about those.
-  const bool whole = record->whole();
-  entry_count_ += count;  // reserved: Post may let go of the mutex
-  for (uint32_t done = 0; done < count;) {
-    const uint32_t run_count = std::min(count - done, kBlocksPerRunMax);
-    run_.clear();
-    SubmitRecord head = MakeRecord(SubmitType::kBegin, record->handle());
-    head.group = static_cast<uint8_t>(group);
-    head.begin.first = first + done;
-    head.begin.count = run_count;
-    const BlockKey& before = done == 0 ? parent : keys[done - 1];
-    head.begin.parent_lo = before.lo;
-    head.begin.parent_hi = before.hi;
-    run_.push_back(head);
-    for (uint32_t i = done; i < done + run_count; ++i) {
-      uint32_t block = kNoBlock;
-      if (whole && i < ready.size() && ready[i] != 0) {
-        block = protocol::kAlreadyThere;
-      } else if (whole && grants_.count(group) > 0) {
-        block = grants_.Take(group);
-      }
-      SubmitRecord line = MakeRecord(SubmitType::kBeginBlock, record->handle());
-      line.group = static_cast<uint8_t>(group);
-      line.begin_block.key_lo = keys[i].lo;
-      line.begin_block.key_hi = keys[i].hi;
-      line.begin_block.block = block;
-      run_.push_back(line);
-      record->Append(group, block);
-    }
-    // Taken out while the mutex may be let go: run_ is everybody's.
-    std::vector<SubmitRecord> run = std::move(run_);
-    const absl::Status posted = Post(run, deadline);
-    run_ = std::move(run);
-    if (!posted.ok()) {
-      if (void_) return posted;
-      record->Truncate(first + done, &grants_);
-      entry_count_ -= count - done;
-      if (done > 0) CloseRecord(record);
-      return posted;
-    }
-    done += run_count;
-  }
-  if (record->awaiting() == 0) return first;
-  const absl::Status answered =
-      WaitUntil([record] { return record->awaiting() == 0; },
-                /*for_room=*/false, deadline);
-  if (!answered.ok()) {
-    if (!void_) CloseRecord(record);
-    return answered;
-  }
-  return first;
-}
-
-PublicationEntry PublishChannel::Look(PublicationRecord* record,
-                                      uint32_t position) {
-  MutexLock lock(&mutex_);
-  Pump();
-  if (position >= record->size()) return {};
-  return record->entry(position);
-}
-
-uint32_t PublishChannel::CountVisible(PublicationRecord* record, uint32_t first,
-                                      uint32_t count) {
-  MutexLock lock(&mutex_);
-  Pump();
-  uint32_t visible = 0;
-  for (uint32_t p = first; p < first + count && p < record->size(); ++p) {
-    const BlockOutcome outcome = record->entry(p).outcome;
-    visible +=
-        outcome == BlockOutcome::kCommitted || outcome == BlockOutcome::kExists;
-  }
-  return visible;
-}
-
-absl::Status PublishChannel::Commit(PublicationRecord* record, uint32_t first,
-                                    uint32_t count) {
-  MutexLock lock(&mutex_);
-  Pump();
-  if (void_) return Unavailable();
-  if (record->closed) {
-    return absl::FailedPreconditionError("commit: the publication is closed");
-  }
-  EndRange(record, first, count, SubmitType::kCommit);
-  // Answers that nobody comes for must not fill the reply ring.
-  if (submissions_.Room() < protocol::kRingRecords / 2) AskForService();
-  return absl::OkStatus();
-}
-
-void PublishChannel::EndRange(PublicationRecord* record, uint32_t first,
-                              uint32_t count, SubmitType type) {
-  const bool commit = type == SubmitType::kCommit;
-  const uint32_t end = first + count;
-  for (uint32_t p = first; p < end;) {
-    SubmitRecord range = MakeRecord(type, record->handle());
-    range.range.first = p;
-    // Neighbours go in one record.
-    while (p < end && p - range.range.first < kBlocksPerRunMax &&
-           record->EndPosition(p, commit, &grants_)) {
-      ++p;
-    }
-    range.range.count = p - range.range.first;
-    if (range.range.count == 0) {
-      ++p;
-      continue;
-    }
-    range.group = record->entry(range.range.first).group;
-    Defer(range);
-  }
-}
-
-absl::Status PublishChannel::WaitForAnswers(PublicationRecord* record,
-                                            absl::Time deadline) {
-  MutexLock lock(&mutex_);
-  return WaitUntil([record] { return record->unanswered_ranges() == 0; },
-                   /*for_room=*/false, deadline);
-}
-
-void PublishChannel::AbortOne(PublicationRecord* record, uint32_t position) {
-  MutexLock lock(&mutex_);
-  Pump();
-  if (void_ || record->closed) return;
-  EndRange(record, position, 1, SubmitType::kAbort);
-}
-
-absl::Status PublishChannel::Flush(absl::Time deadline) {
-  MutexLock lock(&mutex_);
-  return WaitUntil(
-      [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-        return deferred_.empty() &&
-               submissions_.consumed() == submissions_.tail();
-      },
-      /*for_room=*/true, deadline);
-}
-
-void PublishChannel::Abort(PublicationRecord* record) {
-  MutexLock lock(&mutex_);
-  Pump();
-  if (void_ || record->closed) return;
-  EndRange(record, 0, record->size(), SubmitType::kAbort);
-}
-
-void PublishChannel::CloseRecord(PublicationRecord* record) {
-  if (record->closed) return;
-  record->closed = true;
-  record->EndAll(&grants_);
-  --open_count_;
-  entry_count_ -= record->size();
-  Defer(MakeRecord(SubmitType::kClose, record->handle()));
-}
-
-void PublishChannel::Close(PublicationRecord* record) {
-  MutexLock lock(&mutex_);
-  Pump();
-  if (!void_) CloseRecord(record);
-}
-
-void PublishChannel::Abandon(PublicationRecord* record) {
-  MutexLock lock(&mutex_);
-  Pump();
-  record->abandoned = true;
-  if (void_) {
-    records_.erase(record->handle());
-    return;
-  }
-  CloseRecord(record);
-  closing_.push_back(record);
 }
 
 }  // namespace kvferry::sdk

@@ -10,12 +10,15 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
 #include "kvferry/key.h"
 #include "kvferry/publish.h"
+#include "protocol/limits.h"
 #include "protocol/shm_layout.h"
 #include "sdk/grant_pool.h"
 #include "sdk/publication_record.h"
@@ -26,7 +29,12 @@
 namespace kvferry::sdk {
 
 // The publishing half of a session: both rings, the blocks granted ahead, the
-// open publications. One mutex; replies are taken in by whoever holds it.
+// open publications and what they tell of their progress. One mutex; replies
+// are taken in by whoever holds it.
+//
+// Progress is told where positions() moves, under the mutex: by a commit before
+// it goes into the ring, so that readers do not wait for the daemon, and by an
+// answer that leaves a position to somebody else.
 //
 // Threads  any number; one at a time for one publication
 class PublishChannel {
@@ -40,6 +48,15 @@ class PublishChannel {
     int service_fd = -1;
   };
 
+  // What kOpen says of a publication.
+  struct OpenRequest {
+    uint64_t engine_instance = 0;
+    uint64_t publication = 0;
+    uint64_t slice_set = 0;
+    uint32_t stall_ms = protocol::kStallMsDefault;
+    bool standby = false;
+  };
+
   PublishChannel(const SessionMemory& memory, const Options& options);
   PublishChannel(const PublishChannel&) = delete;
   PublishChannel& operator=(const PublishChannel&) = delete;
@@ -47,18 +64,23 @@ class PublishChannel {
   // Opens a publication. The record stays until Abandon().
   // Errors  kResourceExhausted  4,096 are open
   //         kUnavailable, kDeadlineExceeded
-  absl::StatusOr<PublicationRecord*> Open(uint64_t engine_instance,
-                                          uint64_t publication,
-                                          uint64_t slice_set,
+  absl::StatusOr<PublicationRecord*> Open(const OpenRequest& request,
                                           absl::Time deadline);
+  // Waits until the daemon has answered the open: then a ticket may name the
+  // handle.
+  // Errors  kFailedPrecondition  closed
+  //         kUnavailable, kDeadlineExceeded
+  absl::Status WaitForOpen(PublicationRecord* record, absl::Time deadline);
 
-  // Begins `keys` after `parent`. `ready[i]` says that key i was seen in the
-  // index; only read of whole publications, and may be empty otherwise.
+  // Begins `keys` after `parent`, the last of them with `tail_tokens` valid
+  // tokens (0: a full block). `ready[i]` says that key i was seen in the index;
+  // only read of whole publications, and may be empty otherwise.
   // Returns the first position.
-  // Errors  see Publication::Begin
+  // Errors  see Publication::BeginWithTail
   absl::StatusOr<uint32_t> Begin(PublicationRecord* record, uint32_t group,
                                  const BlockKey& parent,
                                  std::span<const BlockKey> keys,
+                                 uint32_t tail_tokens,
                                  std::span<const uint8_t> ready,
                                  absl::Time deadline);
 
@@ -71,11 +93,20 @@ class PublishChannel {
   // Tells the daemon that positions are written. Does not wait.
   absl::Status Commit(PublicationRecord* record, uint32_t first,
                       uint32_t count);
+  // See Publication::CommitLayers.
+  absl::Status CommitLayers(PublicationRecord* record, uint32_t first,
+                            uint32_t count, uint32_t layers);
+  // See Publication::SetHandOver.
+  // REQUIRES  bytes.size() <= kHandOverBytesMax
+  absl::Status SetHandOver(PublicationRecord* record, absl::string_view bytes,
+                           absl::Time deadline);
   // Waits until every commit of the publication is answered.
   absl::Status WaitForAnswers(PublicationRecord* record, absl::Time deadline);
 
-  // Gives up what is not committed. Does not wait.
+  // Gives up what is not committed, and says so to readers. Blocks begun after
+  // it reach them through the index alone. Does not wait.
   void Abort(PublicationRecord* record);
+  // Gives one position up; what follows it may still be committed.
   void AbortOne(PublicationRecord* record, uint32_t position);
   // Ends the publication; what is not committed is aborted. Does not wait.
   void Close(PublicationRecord* record);
@@ -99,13 +130,15 @@ class PublishChannel {
   uint32_t granted(uint32_t group);
 
  private:
-  absl::Status Unavailable() const;
+  static absl::Status Unavailable();
 
   // Takes in all replies.
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Take(const protocol::ReplyRecord& reply)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TakeAnswer(const protocol::ReplyRecord& reply)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakeOpened(const protocol::ReplyRecord& reply)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void GiveBack(uint32_t group, uint32_t count)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -121,15 +154,17 @@ class PublishChannel {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ReapClosed(uint64_t consumed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // Ends positions here and tells the daemon about those that were kWriting.
+  // Ends positions here and leaves in ranges_ what the daemon is to be told of
+  // those that were being written, for SendRanges.
   void EndRange(PublicationRecord* record, uint32_t first, uint32_t count,
                 protocol::SubmitType type)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendRanges() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Takes in replies until done() holds; lets go of the mutex while it waits.
   // `for_room`: for the daemon to take submissions, which is not announced.
-  template <typename Done>
-  absl::Status WaitUntil(Done done, bool for_room, absl::Time deadline)
+  absl::Status WaitUntil(absl::FunctionRef<bool()> done, bool for_room,
+                         absl::Time deadline)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Options options_;
@@ -156,6 +191,7 @@ class PublishChannel {
   // Closed and abandoned.
   std::deque<PublicationRecord*> closing_ ABSL_GUARDED_BY(mutex_);
   std::vector<protocol::SubmitRecord> run_ ABSL_GUARDED_BY(mutex_);
+  std::vector<protocol::SubmitRecord> ranges_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace kvferry::sdk

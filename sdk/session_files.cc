@@ -21,6 +21,7 @@ enum Descriptor : size_t {
   kDaemon,
   kClient,
   kDoorbell,
+  kProgress,
   kCount
 };
 
@@ -85,6 +86,14 @@ absl::StatusOr<UniqueFd> ReopenAndLock(int fd) {
   return own;
 }
 
+// Against every further writable mapping and every write, for good.
+absl::Status SealProgress(int fd) {
+  if (::fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) == 0) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, "session progress file: sealing it");
+}
+
 }  // namespace
 
 SessionMemory SessionFiles::memory() const {
@@ -98,6 +107,7 @@ SessionMemory SessionFiles::memory() const {
       client.At<protocol::SubmitRecord>(protocol::kSubmitRingOffset);
   memory.touches = client.At<protocol::TouchRecord>(protocol::kTouchRingOffset);
   memory.pins = client.At<protocol::PinCell>(protocol::kPinsOffset);
+  memory.progress = progress.At<protocol::ProgressHeader>(0);
   return memory;
 }
 
@@ -135,6 +145,10 @@ absl::StatusOr<SessionFiles> OpenSessionFiles(
               protocol::SessionClientFileBytes(attached.block_capacity),
               Mapping::Access::kReadWrite));
   files.doorbell = std::move(fds[kDoorbell]);
+  KVFERRY_ASSIGN_OR_RETURN(
+      files.progress,
+      MapFile("session progress", fds[kProgress].get(),
+              protocol::kProgressFileBytes, Mapping::Access::kReadWrite));
 
   const auto& index = *files.index.At<const protocol::IndexHeader>(0);
   KVFERRY_RETURN_IF_ERROR(
@@ -193,6 +207,15 @@ absl::StatusOr<SessionFiles> OpenSessionFiles(
       CheckField("session client", "epoch", client.epoch, attached.epoch));
   KVFERRY_RETURN_IF_ERROR(CheckField("session client", "session",
                                      client.session, attached.session));
+
+  const auto& progress = *files.progress.At<const protocol::ProgressHeader>(0);
+  KVFERRY_RETURN_IF_ERROR(CheckHeader("session progress", progress,
+                                      protocol::kProgressMagic, deadline));
+  KVFERRY_RETURN_IF_ERROR(
+      CheckField("session progress", "epoch", progress.epoch, attached.epoch));
+  KVFERRY_RETURN_IF_ERROR(CheckField("session progress", "session",
+                                     progress.session, attached.session));
+  KVFERRY_RETURN_IF_ERROR(SealProgress(fds[kProgress].get()));
   return files;
 }
 

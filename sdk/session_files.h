@@ -21,6 +21,7 @@ struct SessionMemory {
   protocol::SubmitRecord* submissions = nullptr;  // kRingRecords
   protocol::TouchRecord* touches = nullptr;       // kTouchRecords
   protocol::PinCell* pins = nullptr;              // block_capacity
+  protocol::ProgressHeader* progress = nullptr;   // records follow
 };
 
 // The files that come with an Attached message, mapped and verified.
@@ -29,6 +30,7 @@ struct SessionFiles {
   Mapping state;
   Mapping daemon;
   Mapping client;
+  Mapping progress;
   // The client file once more, through an open file description of our own
   // that carries a write lock: the lock is free only when this process is
   // gone, also for a daemon that was restarted meanwhile.
@@ -38,14 +40,15 @@ struct SessionFiles {
   SessionMemory memory() const;
 };
 
-// Maps the five descriptors of `attached`, waiting for files whose layout
-// version is not there yet.
+// Maps the six descriptors of `attached`, waiting for files whose layout
+// version is not there yet. The progress file is then sealed: this mapping is
+// the only way by which it ever changes, and readers may have it.
 // Errors  kInvalidArgument     another number of descriptors, a short file, or
 //                              a header that contradicts the message (which
 //                              field, and both values)
 //         kFailedPrecondition  another layout version, both named
 //         kDeadlineExceeded    a header was not finished in time
-//         as ErrnoStatus       mapping, re-opening or locking failed
+//         as ErrnoStatus       mapping, re-opening, locking or sealing failed
 absl::StatusOr<SessionFiles> OpenSessionFiles(
     const protocol::wire::AttachedT& attached, std::vector<UniqueFd> fds,
     absl::Time deadline);

@@ -9,6 +9,15 @@
 
 namespace kvferry::sdk {
 
+// A record of which only what every kind has is filled in.
+inline protocol::SubmitRecord MakeSubmitRecord(protocol::SubmitType type,
+                                               uint32_t handle) {
+  protocol::SubmitRecord record{};
+  record.type = static_cast<uint8_t>(type);
+  record.handle = handle;
+  return record;
+}
+
 // The producer's end of the session's submission ring.
 //
 // A run of records becomes visible by one store of the tail, so that the

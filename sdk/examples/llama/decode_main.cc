@@ -1,9 +1,10 @@
-// llama_decode: continues a prompt from KV that another process published.
+// llama_decode: continues a prompt from KV that another process publishes.
 #include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -12,7 +13,11 @@
 #include "sdk/examples/llama/engine.h"
 #include "sdk/examples/llama/example_flags.h"
 #include "sdk/examples/llama/example_io.h"
+#include "sdk/examples/llama/hand_over.h"
+#include "sdk/examples/llama/kv_appender.h"
 #include "sdk/examples/llama/kv_link.h"
+#include "sdk/examples/llama/prompt_intake.h"
+#include "sdk/examples/llama/timeline.h"
 
 namespace kvferry::llama {
 namespace {
@@ -21,7 +26,10 @@ struct DecodeFlags {
   ExampleFlags common;
   uint32_t new_token_count = 32;
   std::string ticket;
+  uint32_t wait_s = 30;
   bool no_cache = false;
+  bool append = false;
+  std::string conversation_path;
   std::optional<uint64_t> flip_byte;
 
   void AddTo(CLI::App* app) {
@@ -29,60 +37,35 @@ struct DecodeFlags {
     app->add_option("--tokens", new_token_count, "Tokens to decode")
         ->capture_default_str();
     app->add_option("--ticket", ticket,
-                    "What llama_prefill printed; without it the prompt's keys "
-                    "are looked up");
+                    "What llama_prefill printed, or - to read its lines from "
+                    "standard input; without it the prompt is looked up");
+    app->add_option("--wait", wait_s,
+                    "Seconds to follow a prompt that is being computed")
+        ->capture_default_str();
     app->add_flag("--no-cache", no_cache, "Compute everything; no daemon");
+    app->add_flag("--append", append,
+                  "Publish what is computed here, for the next turn");
+    app->add_option("--conversation", conversation_path,
+                    "Write prompt and new tokens to this file: the beginning "
+                    "of the next turn's prompt");
     app->add_option("--flip-byte", flip_byte,
                     "Invert this byte of the first layer's restored values");
   }
+
+  absl::Status Validate() const {
+    KVFERRY_RETURN_IF_ERROR(common.Validate());
+    if (new_token_count == 0 || new_token_count >= common.model.context_max) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--tokens is ", new_token_count, ", must be 1 to ",
+                       common.model.context_max - 1));
+    }
+    if (no_cache && (append || !ticket.empty())) {
+      return absl::InvalidArgumentError(
+          "--no-cache goes with neither --ticket nor --append");
+    }
+    return absl::OkStatus();
+  }
 };
-
-struct HandOver {
-  uint32_t tokens = 0;  // that came from the cache
-  double ms = 0;
-};
-
-// The keys a ticket stands for, once it is clear that they are this prompt's. A
-// ticket that is over leaves the prompt's own: the blocks may be there still.
-absl::StatusOr<std::vector<BlockKey>> RedeemKeys(
-    const Ticket& ticket, std::span<const BlockKey> prompt_keys, KvLink* link) {
-  absl::StatusOr<TicketContent> content = link->client().RedeemTicket(ticket);
-  if (absl::IsNotFound(content.status())) {
-    return std::vector<BlockKey>(prompt_keys.begin(), prompt_keys.end());
-  }
-  KVFERRY_RETURN_IF_ERROR(content.status());
-  const std::vector<BlockKey>& keys = content->keys;
-  if (keys.size() > prompt_keys.size() ||
-      !std::equal(keys.begin(), keys.end(), prompt_keys.begin())) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--ticket is for another prompt: its ", keys.size(),
-        " blocks are not the first of this one's ", prompt_keys.size()));
-  }
-  return std::move(content->keys);
-}
-
-// From the request in hand to the KV in the engine's own memory.
-absl::StatusOr<HandOver> TakeOver(const DecodeFlags& flags,
-                                  std::span<const uint32_t> tokens,
-                                  KvLink* link, PagedKvCache* cache,
-                                  Sequence* sequence) {
-  const Stopwatch watch;
-  HandOver result;
-  std::vector<BlockKey> keys = link->KeysOf(tokens);
-  std::optional<Ticket> ticket;
-  if (!flags.ticket.empty()) {
-    KVFERRY_ASSIGN_OR_RETURN(ticket, TicketFromText(flags.ticket));
-    KVFERRY_ASSIGN_OR_RETURN(keys, RedeemKeys(*ticket, keys, link));
-  }
-  KVFERRY_ASSIGN_OR_RETURN(result.tokens, link->Restore(keys, cache, sequence));
-  result.ms = watch.elapsed_ms();
-  if (ticket.has_value()) {
-    // A courtesy: at its deadline the daemon takes the pins back by itself, and
-    // the KV is here already.
-    link->client().ReleaseTicket(*ticket).IgnoreError();
-  }
-  return result;
-}
 
 // Spoils one byte, to show that what was restored is what is computed with.
 absl::Status FlipByte(uint64_t index, const ModelConfig& model,
@@ -102,27 +85,44 @@ absl::Status FlipByte(uint64_t index, const ModelConfig& model,
   return absl::OkStatus();
 }
 
+// Computes what is not there of the prompt: all of it after a miss, its last
+// token when only the hand-over data are missing.
 absl::Status Prefill(std::span<const uint32_t> tokens, uint32_t chunk_tokens,
-                     Engine* engine, Sequence* sequence) {
-  while (sequence->length < tokens.size()) {
+                     Engine* engine, Sequence* sequence, Timeline* timeline) {
+  for (uint32_t chunk = 0; sequence->length < tokens.size(); ++chunk) {
     const std::span<const uint32_t> rest = tokens.subspan(sequence->length);
+    const uint64_t begin_ns = Timeline::NowNs();
     KVFERRY_RETURN_IF_ERROR(engine->Forward(
         rest.first(std::min<size_t>(chunk_tokens, rest.size())), sequence));
+    timeline->Span("compute", begin_ns, Timeline::NowNs(), {.chunk = chunk});
   }
   return absl::OkStatus();
 }
 
-absl::Status Run(const DecodeFlags& flags) {
-  KVFERRY_RETURN_IF_ERROR(flags.common.Validate());
-  const ModelConfig& model = flags.common.model;
-  if (flags.new_token_count == 0 ||
-      flags.new_token_count >= model.context_max) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--tokens is ", flags.new_token_count, ", must be 1 to ",
-                     model.context_max - 1));
+void AddIntake(const PromptIntake& intake, JsonLine* line) {
+  line->Count("restored_tokens", intake.restored_tokens)
+      .Count("restored_blocks", intake.restored_blocks)
+      .Text("source", intake.source);
+  if (intake.lookup.has_value()) {
+    const LookupResult& lookup = *intake.lookup;
+    line->Text("lookup", LookupAnswerName(lookup.answer))
+        .Count("lookup_tokens", lookup.tokens)
+        .Count("lookup_coming_tokens", lookup.coming_tokens);
+    if (lookup.estimate != absl::InfiniteDuration()) {
+      line->Milliseconds("lookup_estimate_ms",
+                         absl::ToDoubleMilliseconds(lookup.estimate));
+    }
   }
+  if (!intake.incomplete.ok()) {
+    line->Text("incomplete", intake.incomplete.ToString());
+  }
+}
+
+absl::Status Run(const DecodeFlags& flags) {
+  KVFERRY_RETURN_IF_ERROR(flags.Validate());
+  const ModelConfig& model = flags.common.model;
   KVFERRY_ASSIGN_OR_RETURN(
-      const std::vector<uint32_t> tokens,
+      std::vector<uint32_t> tokens,
       ReadPrompt(flags.common.prompt_path,
                  model.context_max - flags.new_token_count));
   const auto prompt_tokens = static_cast<uint32_t>(tokens.size());
@@ -135,64 +135,117 @@ absl::Status Run(const DecodeFlags& flags) {
       PagedKvCache::Create(model, flags.common.block_tokens, block_count));
   Engine engine(&weights, cache.get());
   Sequence sequence;
+  Timeline timeline("decode");
 
   double attach_ms = 0;
   std::unique_ptr<KvLink> link;
   if (!flags.no_cache) {
     const Stopwatch attaching;
     KVFERRY_ASSIGN_OR_RETURN(
-        link, KvLink::Attach(flags.common, "llama_decode", /*publish=*/false));
+        link, KvLink::Attach(flags.common, "llama_decode", flags.append));
     attach_ms = attaching.elapsed_ms();
   }
+  // Read when all else is ready, as a server has it: the request is what
+  // starts the clock.
+  std::string ticket = flags.ticket;
+  if (ticket == "-") {
+    KVFERRY_ASSIGN_OR_RETURN(ticket, ReadTextField("ticket"));
+  }
 
-  const Stopwatch first_token;
-  HandOver hand_over;
+  const Stopwatch first_token_watch;
+  PromptIntake intake;
   if (link != nullptr) {
     KVFERRY_ASSIGN_OR_RETURN(
-        hand_over, TakeOver(flags, tokens, link.get(), cache.get(), &sequence));
+        intake,
+        TakePrompt(tokens, ticket, absl::Now() + absl::Seconds(flags.wait_s),
+                   link.get(), cache.get(), &sequence, &timeline));
   }
+  const double hand_over_ms = first_token_watch.elapsed_ms();
   if (flags.flip_byte.has_value()) {
-    KVFERRY_RETURN_IF_ERROR(FlipByte(*flags.flip_byte, model, hand_over.tokens,
-                                     sequence, cache.get()));
+    KVFERRY_RETURN_IF_ERROR(FlipByte(*flags.flip_byte, model,
+                                     intake.restored_tokens, sequence,
+                                     cache.get()));
   }
-  // The first new token comes from the logits of the prompt's last token, which
-  // are in no cache: that one is computed even after a full hit.
-  sequence.length = std::min(sequence.length, prompt_tokens - 1);
-  const uint32_t not_recomputed = sequence.length;
-  KVFERRY_RETURN_IF_ERROR(
-      Prefill(tokens, flags.common.chunk_tokens, &engine, &sequence));
-  LogitsDigest digest;
-  digest.Add(engine.logits());
-  std::vector<uint32_t> new_tokens = {engine.GreedyToken()};
-  const double first_token_ms = first_token.elapsed_ms();
 
+  LogitsDigest digest;
+  uint32_t prompt_tokens_computed = 0;
+  if (intake.hand_over.has_value()) {
+    digest = LogitsDigest(intake.hand_over->logits_digest);
+    tokens.push_back(intake.hand_over->first_token);
+  } else {
+    // The first new token comes from the logits of the prompt's last token,
+    // which are in no cache: that one is computed even after a full hit.
+    sequence.length = std::min(sequence.length, prompt_tokens - 1);
+    prompt_tokens_computed = prompt_tokens - sequence.length;
+    KVFERRY_RETURN_IF_ERROR(Prefill(tokens, flags.common.chunk_tokens, &engine,
+                                    &sequence, &timeline));
+    digest.Add(engine.logits());
+    tokens.push_back(engine.GreedyToken());
+  }
+  const uint64_t first_token_ns = Timeline::NowNs();
+  timeline.Instant("first_token", first_token_ns);
+  const double first_token_ms = first_token_watch.elapsed_ms();
+
+  // From here on the sequence has KV for all tokens but the newest.
+  std::optional<KvAppender> appender;
+  if (flags.append) {
+    KVFERRY_ASSIGN_OR_RETURN(
+        appender, KvAppender::Open(std::span<const uint32_t>(tokens).first(
+                                       intake.restored_tokens),
+                                   link.get()));
+  }
   const Stopwatch decoding;
-  while (new_tokens.size() < flags.new_token_count) {
-    const uint32_t token = new_tokens.back();
+  const uint64_t decode_begin_ns = Timeline::NowNs();
+  for (uint32_t decoded = 1; decoded < flags.new_token_count; ++decoded) {
+    const uint32_t token = tokens.back();
     KVFERRY_RETURN_IF_ERROR(engine.Forward(std::span(&token, 1), &sequence));
     digest.Add(engine.logits());
-    new_tokens.push_back(engine.GreedyToken());
+    if (appender.has_value()) {
+      KVFERRY_RETURN_IF_ERROR(appender->Append(tokens, sequence, cache.get()));
+    }
+    tokens.push_back(engine.GreedyToken());
+  }
+  timeline.Span("generate", decode_begin_ns, Timeline::NowNs());
+  const double decode_ms = decoding.elapsed_ms();
+  const std::span<const uint32_t> all_tokens(tokens);
+  PublishedBlocks appended;
+  if (appender.has_value()) {
+    KVFERRY_ASSIGN_OR_RETURN(
+        appended, appender->Finish(all_tokens.first(sequence.length), sequence,
+                                   cache.get()));
+  }
+  if (!flags.conversation_path.empty()) {
+    KVFERRY_RETURN_IF_ERROR(WriteText(flags.conversation_path, all_tokens));
   }
 
-  JsonLine()
-      .Text("program", "llama_decode")
+  JsonLine line;
+  line.Text("program", "llama_decode")
       .Count("prompt_tokens", prompt_tokens)
-      .Count("not_recomputed", not_recomputed)
-      .Milliseconds("attach_ms", attach_ms)
-      .Milliseconds("hand_over_ms", hand_over.ms)
+      .Count("prompt_tokens_computed", prompt_tokens_computed);
+  AddIntake(intake, &line);
+  line.Milliseconds("attach_ms", attach_ms)
+      .Milliseconds("hand_over_ms", hand_over_ms)
       .Milliseconds("first_token_ms", first_token_ms)
-      .Milliseconds("decode_ms", decoding.elapsed_ms())
+      .Milliseconds("decode_ms", decode_ms);
+  if (intake.hand_over.has_value()) {
+    // Of what prefill and the transfer took, that which nobody could hide.
+    line.Milliseconds(
+        "visible_hand_over_ms",
+        static_cast<double>(first_token_ns - intake.hand_over->last_layer_ns) /
+            1e6);
+  }
+  line.Count("appended_blocks", appended.committed)
       .Text("logits_digest", digest.ToHex())
-      .Numbers("tokens", new_tokens)
+      .Numbers("tokens", all_tokens.subspan(prompt_tokens))
       .Print();
-  return absl::OkStatus();
+  return timeline.WriteTo(flags.common.timeline_path);
 }
 
 }  // namespace
 }  // namespace kvferry::llama
 
 int main(int argc, char** argv) {
-  CLI::App app("Continues a prompt from KV that another process published");
+  CLI::App app("Continues a prompt from KV that another process publishes");
   kvferry::llama::DecodeFlags flags;
   flags.AddTo(&app);
   CLI11_PARSE(app, argc, argv);

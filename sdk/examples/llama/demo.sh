@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Prefills a prompt in one process, decodes it in another from the KV that was
-# handed over, and shows that nothing but time has changed; then four cases in
-# which the hand-over must not be complete. Exits non-zero if any check fails.
+# Streams a prompt's KV from one process that computes it to another that goes
+# on from it, and shows when what happened and that nothing but time has
+# changed; then the cases in which the hand-over must not be complete. Exits
+# non-zero if any check fails.
 #
 #   demo.sh BUILD_DIRECTORY [PROMPT]
 #
 # The programs are taken from the build directory, or from KVFERRYD, KVFERRYCTL,
-# LLAMA_PREFILL and LLAMA_DECODE. Everything else lives in a temporary directory
-# that is removed at the end.
+# LLAMA_PREFILL and LLAMA_DECODE. The time line's picture stays in the build
+# directory; everything else lives in a temporary directory that is removed.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -22,14 +23,21 @@ readonly daemon=${KVFERRYD:-$build/daemon/kvferryd}
 readonly control=${KVFERRYCTL:-$build/tools/kvferryctl/kvferryctl}
 readonly prefill=${LLAMA_PREFILL:-$build/sdk/examples/llama/llama_prefill}
 readonly decode=${LLAMA_DECODE:-$build/sdk/examples/llama/llama_decode}
+readonly picture=$build/demo-timeline.svg
 for program in "$daemon" "$control" "$prefill" "$decode"; do
   if [[ ! -x $program ]]; then
     echo "demo.sh: $program is not there; build it first" >&2
     exit 2
   fi
 done
+if ! command -v python3 >/dev/null; then
+  echo "demo.sh: python3 is not there; it draws the time line" >&2
+  exit 2
+fi
 
 readonly new_tokens=32
+readonly block_tokens=16
+readonly chunk_tokens=256
 # The daemon's files are shared memory: on a disk they would be written out.
 base=${TMPDIR:-/tmp}
 if [[ -d /dev/shm && -w /dev/shm ]]; then base=/dev/shm; fi
@@ -55,40 +63,84 @@ trap finish EXIT
 
 # --- helpers ----------------------------------------------------------------
 
-start_daemon() {
-  # Two namespaces: whole blocks, and blocks that ranks write in slices.
-  "$daemon" --socket "$socket" --directory "$work/daemon" --pool-size 64MiB \
-    --namespace-quota 32MiB >"$work/daemon.log" 2>&1 &
-  daemon_pid=$!
-  local deadline=$((SECONDS + 30))
-  until "$control" --socket "$socket" status --json >/dev/null 2>&1; do
+# wait_until WHAT CONDITION...: at most 30 s.
+wait_until() {
+  local what=$1 deadline=$((SECONDS + 30))
+  shift
+  until "$@"; do
     if ((SECONDS > deadline)) || ! kill -0 "$daemon_pid" 2>/dev/null; then
-      echo "demo.sh: the daemon did not start" >&2
+      echo "demo.sh: $what did not happen" >&2
       exit 1
     fi
     sleep 0.02
   done
 }
+daemon_answers() {
+  "$control" --socket "$socket" status --json >/dev/null 2>&1
+}
+# A process that was killed is gone for the daemon, too.
+no_prefill_attached() {
+  ! "$control" --socket "$socket" sessions | grep -q llama_prefill
+}
 
-# Programs print one flat JSON object; `field NAME <<<"$json"` is one value.
-field() { grep -oP "\"$1\":(\"\K[^\"]*|\[\K[^]]*|\K[^,}]*)"; }
+start_daemon() {
+  # Two namespaces: whole blocks, and blocks that ranks write in slices.
+  "$daemon" --socket "$socket" --directory "$work/daemon" --pool-size 64MiB \
+    --namespace-quota 32MiB >"$work/daemon.log" 2>&1 &
+  daemon_pid=$!
+  wait_until "the daemon's start" daemon_answers
+}
+
+# Programs print flat JSON objects, the one with the results last; `field NAME
+# <<<"$json"` is one value.
+field() { grep -oP "\"$1\":(\"\K[^\"]*|\[\K[^]]*|\K[^,}]*)" | tail -n 1; }
 
 # Both take a name for the keys ("salt"), so that cases do not meet in the
-# cache, and whatever further options.
+# cache, and whatever further options. $prompt_file is another prompt.
 run_prefill() {
   local salt=$1
   shift
-  "$prefill" --socket "$socket" --prompt "$prompt" --cache-salt "$salt" "$@"
+  "$prefill" --socket "$socket" --prompt "${prompt_file:-$prompt}" \
+    --cache-salt "$salt" --chunk-tokens "$chunk_tokens" "$@"
 }
 run_decode() {
   local salt=$1
   shift
-  "$decode" --socket "$socket" --prompt "$prompt" --cache-salt "$salt" \
-    --tokens "$new_tokens" "$@"
+  "$decode" --socket "$socket" --prompt "${prompt_file:-$prompt}" \
+    --cache-salt "$salt" --tokens "$new_tokens" "$@"
 }
 
+# stream SALT [PREFILL_OPTION...] -- [DECODE_OPTION...]
+#
+# Starts both at once. Decode takes the ticket from prefill's output when it
+# comes: before anything is computed, unless told --no-stream. Sets
+# prefill_status, published and decoded; the time lines are files of $work.
+stream() {
+  local salt=$1 options=() statuses=(0 0 0)
+  shift
+  while [[ $1 != -- ]]; do
+    options+=("$1")
+    shift
+  done
+  shift
+  rm -f "$work"/*.events
+  # tee goes on when decode is done first.
+  run_prefill "$salt" --timeline "$work/prefill.events" "${options[@]}" \
+    2>"$work/prefill.log" | tee -p "$work/prefill.json" |
+    run_decode "$salt" --ticket - --timeline "$work/decode.events" "$@" \
+      >"$work/decode.json" || statuses=("${PIPESTATUS[@]}")
+  prefill_status=${statuses[0]}
+  published=$(<"$work/prefill.json")
+  decoded=$(<"$work/decode.json")
+  if ((statuses[2] != 0)); then
+    echo "demo.sh: decode failed; prefill said: $(<"$work/prefill.log")" >&2
+    exit 1
+  fi
+}
+timeline() { python3 -B "$here/timeline.py" "$@" "$work"/*.events; }
+
 heading() { printf '\n%s\n' "$1"; }
-show() { printf '  %-42s %s\n' "$1" "$2"; }
+show() { printf '  %-46s %s\n' "$1" "$2"; }
 # check WHAT CONDITION...: the condition is a command.
 check() {
   local what=$1
@@ -102,15 +154,27 @@ check() {
 }
 same() { [[ $1 == "$2" ]]; }
 differs() { [[ $1 != "$2" ]]; }
+at_most() { (($1 <= $2)); }
+at_least() { (($1 >= $2)); }
 
 # Tokens and the bits of all logits, to be compared as text.
 tokens_of() { field tokens <<<"$1"; }
 digest_of() { field logits_digest <<<"$1"; }
-hit_of() { field not_recomputed <<<"$1"; }
-check_equal_to_cold() {
-  check "tokens equal" same "$(tokens_of "$1")" "$(tokens_of "$cold")"
-  check "logits equal, bit for bit" same "$(digest_of "$1")" \
-    "$(digest_of "$cold")"
+restored_of() { field restored_tokens <<<"$1"; }
+computed_of() { field prompt_tokens_computed <<<"$1"; }
+# check_equal RUN COLD_RUN
+check_equal() {
+  check "tokens equal" same "$(tokens_of "$1")" "$(tokens_of "$2")"
+  check "logits equal, bit for bit" same "$(digest_of "$1")" "$(digest_of "$2")"
+}
+check_equal_to_cold() { check_equal "$1" "$cold"; }
+check_streamed_whole() {
+  check "prefill ran to its end" same "$prefill_status" 0
+  check "every token's KV was taken over" same "$(restored_of "$decoded")" \
+    "$prompt_tokens"
+  check "at most one prompt token was computed again" at_most \
+    "$(computed_of "$decoded")" 1
+  check_equal_to_cold "$decoded"
 }
 
 # --- the main job -----------------------------------------------------------
@@ -118,37 +182,104 @@ check_equal_to_cold() {
 start_daemon
 prompt_tokens=$(wc -c <"$prompt")
 readonly prompt_tokens
-heading "A prompt of $prompt_tokens tokens, $new_tokens new ones"
-
+readonly block_count=$(((prompt_tokens + block_tokens - 1) / block_tokens))
+readonly chunk_count=$(((prompt_tokens + chunk_tokens - 1) / chunk_tokens))
+heading "A prompt of $prompt_tokens tokens, $new_tokens new ones, no cache"
 # Another chunk size than the prefill's, since results must not depend on it.
 cold=$("$decode" --no-cache --prompt "$prompt" --tokens "$new_tokens" \
   --chunk-tokens 100)
-published=$(run_prefill main)
-ticket=$(field ticket <<<"$published")
-warm=$(run_decode main --ticket "$ticket")
+show "time to first token" "$(field first_token_ms <<<"$cold") ms"
 
-readonly block_tokens=16
-readonly full_tokens=$((prompt_tokens / block_tokens * block_tokens))
-# Even after a full hit the last token is computed, for its logits.
-readonly hit_expected=$((full_tokens < prompt_tokens ? full_tokens \
-  : prompt_tokens - 1))
-show "blocks published by the prefill process" \
-  "$(field committed_blocks <<<"$published") of $(field blocks <<<"$published")"
-show "time to publish them" "$(field publish_ms <<<"$published") ms"
-show "tokens not recomputed" "$(hit_of "$warm") of $prompt_tokens"
-show "hand-over (ticket to KV in own memory)" \
-  "$(field hand_over_ms <<<"$warm") ms"
-show "time to first token without the cache" \
+heading "Streamed, layer by layer, while prefill computes"
+stream main -- --append --conversation "$work/conversation"
+timeline --svg "$picture" | sed 's/^/  /'
+printf '\n'
+numbers=$(timeline --json)
+by_layer_ms=$(field to_first_token_ms <<<"$numbers")
+readonly by_layer_ms
+show "the same as a picture" "$picture"
+show "blocks published by prefill" \
+  "$(field committed_blocks <<<"$published") of $block_count"
+show "blocks in decode's pages before the last layer" \
+  "$(field blocks_before_last_layer <<<"$numbers") of $block_count"
+show "prompt tokens computed by decode" "$(computed_of "$decoded")"
+show "last layer to last byte in decode's pages" \
+  "$(field to_last_byte_ms <<<"$numbers") ms"
+show "last layer to first token ready" "$by_layer_ms ms"
+check_streamed_whole
+check "the hand-over data spared that token, too" same \
+  "$(computed_of "$decoded")" 0
+if ((chunk_count > 2)); then
+  check "most of it moved before prefill was done" at_least \
+    "$(field blocks_before_last_layer <<<"$numbers")" $((block_count / 2))
+fi
+
+heading "The next turn of the conversation"
+cat "$work/conversation" - >"$work/next-turn" <<'TEXT'
+
+And what did the ferryman write in his book that evening?
+TEXT
+next_tokens=$(wc -c <"$work/next-turn")
+next_cold=$("$decode" --no-cache --prompt "$work/next-turn" \
+  --tokens "$new_tokens" --chunk-tokens 100)
+next=$(prompt_file=$work/next-turn run_decode main)
+show "blocks that the first turn's decode appended" \
+  "$(field appended_blocks <<<"$decoded")"
+show "tokens taken from the cache" "$(restored_of "$next") of $next_tokens"
+# The last new token was an output only: nobody has computed its KV yet.
+check "the hit includes the generated tokens" same "$(restored_of "$next")" \
+  $((prompt_tokens + new_tokens - 1))
+check_equal "$next" "$next_cold"
+
+heading "Streamed, chunk by chunk"
+stream by-chunk --granularity chunk --
+by_chunk_ms=$(field to_first_token_ms <<<"$(timeline --json)")
+readonly by_chunk_ms
+check_streamed_whole
+
+heading "Store and forward: the ticket comes when prefill is done"
+stream store --no-stream --
+stored_ms=$(field to_first_token_ms <<<"$(timeline --json)")
+readonly stored_ms
+check_streamed_whole
+
+heading "Visible hand-over: last layer written to first token ready"
+show "streamed by layer" "$by_layer_ms ms"
+show "streamed by chunk" "$by_chunk_ms ms"
+show "store and forward" "$stored_ms ms"
+show "without a hand-over: decode computes the prompt" \
   "$(field first_token_ms <<<"$cold") ms"
-show "time to first token with it" "$(field first_token_ms <<<"$warm") ms"
-check_equal_to_cold "$warm"
-check "every full block was taken over" same "$(hit_of "$warm")" \
-  "$hit_expected"
+
+heading "No ticket: the prompt is looked up while it is on its way"
+run_prefill looked-up >"$work/looked-up.json" &
+prefill_pid=$!
+wait_until "prefill's ticket" grep -q '"ticket"' "$work/looked-up.json"
+decoded=$(run_decode looked-up)
+check "prefill ran to its end" wait "$prefill_pid"
+show "the answer" "$(field lookup <<<"$decoded"):\
+ $(field lookup_tokens <<<"$decoded") tokens now,\
+ $(field lookup_coming_tokens <<<"$decoded") later, estimated in\
+ $(field lookup_estimate_ms <<<"$decoded" || echo '?') ms"
+check "it says: ask again" same "$(field lookup <<<"$decoded")" "ask again"
+check "what it announced came" same "$(restored_of "$decoded")" \
+  "$prompt_tokens"
+check "at most one prompt token was computed again" at_most \
+  "$(computed_of "$decoded")" 1
+check_equal_to_cold "$decoded"
+
+heading "No ticket: the prompt is looked up when it is there"
+decoded=$(run_decode looked-up)
+check "it says: hit" same "$(field lookup <<<"$decoded")" hit
+check "every token's KV was taken over" same "$(restored_of "$decoded")" \
+  "$prompt_tokens"
+check "one prompt token was computed, for its logits" same \
+  "$(computed_of "$decoded")" 1
+check_equal_to_cold "$decoded"
 
 # --- what must not go through -----------------------------------------------
 
 heading "A flipped byte in the KV that was handed over"
-spoiled=$(run_decode main --flip-byte 2050)
+spoiled=$(run_decode looked-up --flip-byte 2050)
 check "logits differ" differs "$(digest_of "$spoiled")" "$(digest_of "$cold")"
 
 heading "A middle block evicted"
@@ -158,63 +289,71 @@ readonly middle=$((${#keys[@]} / 2))
 "$control" --socket "$socket" evict --namespace llama-example \
   --prefix "${keys[middle]}" >"$work/evict.log"
 shortened=$(run_decode evicted)
-show "tokens not recomputed" "$(hit_of "$shortened") of $prompt_tokens"
-check "the hit ends where the block was" same "$(hit_of "$shortened")" \
+show "tokens taken from the cache" \
+  "$(restored_of "$shortened") of $prompt_tokens"
+check "the hit ends where the block was" same "$(restored_of "$shortened")" \
   $((middle * block_tokens))
 check_equal_to_cold "$shortened"
 refilled=$(run_prefill evicted --no-ticket)
 check "a second prefill computes only the rest" same \
-  "$(field restored_tokens <<<"$refilled")" $((middle * block_tokens))
+  "$(restored_of "$refilled")" $((middle * block_tokens))
 check "after it the hit is whole again" same \
-  "$(hit_of "$(run_decode evicted)")" "$hit_expected"
+  "$(restored_of "$(run_decode evicted)")" "$prompt_tokens"
 
-heading "A prefill killed before it commits"
+heading "A prefill killed before its first commit"
 died=0
-run_prefill killed --exit-before-commit >/dev/null 2>&1 || died=$?
+run_prefill killed --exit-in-chunk 0 >/dev/null 2>&1 || died=$?
 check "it died by SIGKILL" same "$died" $((128 + 9))
+wait_until "the end of its session" no_prefill_attached
 missed=$(run_decode killed)
-check "a miss" same "$(hit_of "$missed")" 0
+check "a lookup says: nothing" same "$(field lookup <<<"$missed")" nothing
+check "a miss" same "$(restored_of "$missed")" 0
 check_equal_to_cold "$missed"
 published=$(run_prefill killed --no-ticket)
 check "the next prefill publishes every block" same \
-  "$(field committed_blocks <<<"$published")" \
-  "$(field blocks <<<"$published")"
+  "$(field committed_blocks <<<"$published")" "$block_count"
 
-# rank SALT INDEX OPTION...: one of two that write half of the heads each.
-run_rank() {
-  local salt=$1 index=$2
-  shift 2
-  run_prefill "$salt" --namespace llama-example-ranks --slices 2 \
-    --slice-first "$index" --slice-count 1 --instance 7 "$@"
-}
-decode_ranks() {
-  run_decode "$1" --namespace llama-example-ranks --slices 2
+readonly fatal_chunk=$((chunk_count / 2))
+heading "A prefill killed while it streams, in chunk $fatal_chunk"
+stream killed-streaming --exit-in-chunk "$fatal_chunk" --
+check "it died by SIGKILL" same "$prefill_status" $((128 + 9))
+show "decode was told" "$(field incomplete <<<"$decoded")"
+show "tokens taken over from the dead" \
+  "$(restored_of "$decoded") of $prompt_tokens"
+check "exactly those of the chunks that were whole" same \
+  "$(restored_of "$decoded")" $((fatal_chunk * chunk_tokens))
+check "decode computed the rest itself" same "$(computed_of "$decoded")" \
+  $((prompt_tokens - fatal_chunk * chunk_tokens))
+check_equal_to_cold "$decoded"
+
+# Two ranks write half of the heads each; the first mints the ticket for both.
+readonly ranks=(--namespace llama-example-ranks --slices 2)
+rank_options() {
+  rank=("${ranks[@]}" --slice-first "$1" --slice-count 1 --instance 7
+    --publication "$2")
 }
 
 heading "Two ranks, of which one does not commit"
-run_rank one-rank 0 --publication 1 >"$work/rank0.json" &
-rank0_pid=$!
-died=0
-run_rank one-rank 1 --publication 1 --exit-before-commit >/dev/null 2>&1 ||
-  died=$?
-check "rank 1 died by SIGKILL" same "$died" $((128 + 9))
-check "rank 0 ran to its end" wait "$rank0_pid"
-missed=$(decode_ranks one-rank)
-check "a miss" same "$(hit_of "$missed")" 0
-check_equal_to_cold "$missed"
-
-heading "Two ranks that both commit"
-run_rank two-ranks 0 --publication 2 >"$work/rank0.json" &
-rank0_pid=$!
-run_rank two-ranks 1 --publication 2 >"$work/rank1.json" &
+rank_options 1 1
+run_prefill one-rank "${rank[@]}" --exit-in-chunk 0 >/dev/null 2>&1 &
 rank1_pid=$!
-check "rank 0 ran to its end" wait "$rank0_pid"
+rank_options 0 1
+stream one-rank "${rank[@]}" -- "${ranks[@]}"
+died=0
+wait "$rank1_pid" || died=$?
+check "rank 1 died by SIGKILL" same "$died" $((128 + 9))
+check "rank 0 ran to its end" same "$prefill_status" 0
+check "a miss" same "$(restored_of "$decoded")" 0
+check_equal_to_cold "$decoded"
+
+heading "Two ranks that both commit, streamed"
+rank_options 1 2
+run_prefill two-ranks "${rank[@]}" >"$work/rank1.json" &
+rank1_pid=$!
+rank_options 0 2
+stream two-ranks "${rank[@]}" -- "${ranks[@]}"
 check "rank 1 ran to its end" wait "$rank1_pid"
-joined=$(decode_ranks two-ranks)
-show "tokens not recomputed" "$(hit_of "$joined") of $prompt_tokens"
-check "every full block was taken over" same "$(hit_of "$joined")" \
-  "$hit_expected"
-check_equal_to_cold "$joined"
+check_streamed_whole
 
 heading "The daemon ends"
 kill -TERM "$daemon_pid"

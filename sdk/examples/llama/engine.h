@@ -2,6 +2,7 @@
 #define KVFERRY_SDK_EXAMPLES_LLAMA_ENGINE_H_
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -27,13 +28,21 @@ class Engine {
   // Borrows both; they outlive the engine.
   Engine(const Weights* weights, PagedKvCache* cache);
 
+  const ModelConfig& config() const { return config_; }
+
+  // Told during Forward that the new tokens' KV of `layer` is in the cache,
+  // layer after layer, before the layer is attended to.
+  using LayerHook = std::function<absl::Status(uint32_t layer)>;
+
   // Appends `tokens` to `sequence` and computes their KV. The logits of the
   // last one stand in logits() afterwards.
   // Errors  kInvalidArgument    no tokens, one beyond the vocabulary, or more
   //                             than context_max in all
   //         kResourceExhausted  the cache has no block left
+  //         what the hook returned
   //         On error the sequence is as long as before.
-  absl::Status Forward(std::span<const uint32_t> tokens, Sequence* sequence);
+  absl::Status Forward(std::span<const uint32_t> tokens, Sequence* sequence,
+                       const LayerHook& layer_hook = {});
 
   // vocabulary_size numbers, of the last token given to Forward.
   std::span<const float> logits() const { return logits_; }
@@ -45,14 +54,19 @@ class Engine {
   absl::Status Check(std::span<const uint32_t> tokens,
                      const Sequence& sequence) const;
   void Embed(std::span<const uint32_t> tokens);
-  void AttendLayer(uint32_t layer, uint32_t row_count,
+  // Takes row_count rows' keys and values into the cache.
+  void StoreKv(uint32_t layer, uint32_t row_count, const Sequence& sequence);
+  // Both work on rows [first_row, row_count); normed_ holds the layer's input
+  // for the first.
+  void AttendLayer(uint32_t layer, uint32_t first_row, uint32_t row_count,
                    const Sequence& sequence);
-  void FeedForwardLayer(uint32_t layer, uint32_t row_count);
+  void FeedForwardLayer(uint32_t layer, uint32_t first_row, uint32_t row_count);
   void ComputeLogits(uint32_t row);
-  void NormRows(std::span<const float> gain, uint32_t row_count);
+  void NormRows(std::span<const float> gain, uint32_t first_row,
+                uint32_t row_count);
   // state += projection of `inputs`, row by row.
   void AddProjection(const Matrix& matrix, const std::vector<float>& inputs,
-                     uint32_t row_count);
+                     uint32_t first_row, uint32_t row_count);
 
   const Weights& weights_;
   const ModelConfig& config_;

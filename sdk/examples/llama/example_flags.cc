@@ -13,6 +13,8 @@ void ExampleFlags::AddTo(CLI::App* app) {
       ->required();
   app->add_option("--cache-salt", cache_salt,
                   "Separates this prompt's keys from those of other salts");
+  app->add_option("--timeline", timeline_path,
+                  "Write what happened when to this file, for timeline.py");
   app->add_option("--block-tokens", block_tokens, "Tokens of a block")
       ->capture_default_str();
   app->add_option("--chunk-tokens", chunk_tokens, "Tokens computed at a time")

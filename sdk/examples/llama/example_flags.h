@@ -16,6 +16,7 @@ struct ExampleFlags {
   std::string namespace_name = "llama-example";
   std::string prompt_path;
   std::string cache_salt;
+  std::string timeline_path;  // empty: no time line
   uint32_t block_tokens = 16;
   uint32_t chunk_tokens = 256;
   uint32_t slice_count = 1;

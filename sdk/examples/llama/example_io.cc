@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <iostream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -51,6 +52,34 @@ absl::StatusOr<std::vector<uint32_t>> ReadPrompt(const std::string& path,
   tokens.reserve(text.size());
   for (const char c : text) tokens.push_back(static_cast<unsigned char>(c));
   return tokens;
+}
+
+absl::Status WriteText(const std::string& path,
+                       std::span<const uint32_t> tokens) {
+  errno = 0;
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  for (const uint32_t token : tokens) file.put(static_cast<char>(token));
+  file.close();
+  if (file) return absl::OkStatus();
+  return ErrnoStatus(errno == 0 ? EIO : errno, absl::StrCat("text ", path));
+}
+
+std::string TextFieldOf(absl::string_view line, absl::string_view name) {
+  const std::string start = absl::StrCat(Quoted(name), ":\"");
+  const size_t found = line.find(start);
+  if (found == absl::string_view::npos) return "";
+  const absl::string_view rest = line.substr(found + start.size());
+  return std::string(rest.substr(0, rest.find('"')));
+}
+
+absl::StatusOr<std::string> ReadTextField(absl::string_view name) {
+  std::string line;
+  while (std::getline(std::cin, line)) {
+    std::string text = TextFieldOf(line, name);
+    if (!text.empty()) return text;
+  }
+  return absl::NotFoundError(
+      absl::StrCat("standard input has ended without a \"", name, "\""));
 }
 
 void JsonLine::Name(absl::string_view name) {

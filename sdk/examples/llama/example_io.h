@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -17,6 +18,18 @@ namespace kvferry::llama {
 //         kInvalidArgument        empty, or more than `token_count_max` bytes
 absl::StatusOr<std::vector<uint32_t>> ReadPrompt(const std::string& path,
                                                  uint32_t token_count_max);
+
+// Writes tokens as the bytes they are.
+// Errors  those of ErrnoStatus
+absl::Status WriteText(const std::string& path,
+                       std::span<const uint32_t> tokens);
+
+// The text of field `name` of the first line of standard input that has it, as
+// JsonLine writes it; nothing of the rest is read.
+// Errors  kNotFound  the input ends without it
+absl::StatusOr<std::string> ReadTextField(absl::string_view name);
+// The same of one line; empty when it has none.
+std::string TextFieldOf(absl::string_view line, absl::string_view name);
 
 // One JSON object on one line, its fields in the order of the calls.
 class JsonLine {
@@ -41,6 +54,11 @@ class JsonLine {
 // digest computed the same numbers, not only the same tokens.
 class LogitsDigest {
  public:
+  LogitsDigest() = default;
+  // Goes on where another one was.
+  explicit LogitsDigest(uint64_t state) : state_(state) {}
+
+  uint64_t state() const { return state_; }
   void Add(std::span<const float> logits);
   std::string ToHex() const;
 

@@ -1,5 +1,5 @@
-// llama_prefill: computes a prompt's KV and publishes it through KVFerry.
-#include <csignal>
+// llama_prefill: computes a prompt's KV and streams it through KVFerry.
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -14,6 +14,8 @@
 #include "sdk/examples/llama/example_io.h"
 #include "sdk/examples/llama/kv_link.h"
 #include "sdk/examples/llama/kv_publisher.h"
+#include "sdk/examples/llama/prefiller.h"
+#include "sdk/examples/llama/timeline.h"
 
 namespace kvferry::llama {
 namespace {
@@ -24,11 +26,13 @@ struct PrefillFlags {
   uint64_t publication = 1;
   uint32_t slice_first = 0;
   uint32_t slice_count = 0;
+  bool no_stream = false;
+  std::string granularity = "layer";
   bool no_ticket = false;
   uint32_t ticket_consumers = 1;
   uint32_t ticket_ttl_s = 60;
   bool print_keys = false;
-  bool exit_before_commit = false;
+  std::optional<uint32_t> exit_in_chunk;
 
   void AddTo(CLI::App* app) {
     common.AddTo(app);
@@ -40,19 +44,34 @@ struct PrefillFlags {
                     "First slice this rank publishes");
     app->add_option("--slice-count", slice_count,
                     "How many slices it publishes; 0: all");
+    app->add_flag("--no-stream", no_stream,
+                  "Mint the ticket when everything is there (store and "
+                  "forward), not before anything is computed");
+    app->add_option("--granularity", granularity,
+                    "What readers see at once: a chunk, or a layer of one")
+        ->check(CLI::IsMember({"chunk", "layer"}))
+        ->capture_default_str();
     app->add_flag("--no-ticket", no_ticket, "Mint no ticket");
     app->add_option("--ticket-consumers", ticket_consumers,
                     "How many processes may take the blocks up");
     app->add_option("--ticket-ttl", ticket_ttl_s,
                     "Seconds that the blocks stay pinned for them");
     app->add_flag("--print-keys", print_keys, "Print the keys of the blocks");
-    app->add_flag("--exit-before-commit", exit_before_commit,
-                  "Die (SIGKILL) with the first chunk written, not committed");
+    app->add_option("--exit-in-chunk", exit_in_chunk,
+                    "Die (SIGKILL) in this chunk, counted from 0, before it is "
+                    "committed");
   }
 
   // Whether this process publishes whole blocks.
   bool all_slices() const {
     return slice_count == 0 || slice_count == common.slice_count;
+  }
+
+  // A ticket for blocks that are written pins whole ones; a rank that wrote a
+  // part of them cannot know that the others are done. One for blocks to come
+  // waits for them, so one rank mints it for all.
+  bool mints_ticket() const {
+    return !no_ticket && (no_stream ? all_slices() : slice_first == 0);
   }
 
   absl::Status Validate() const {
@@ -69,43 +88,47 @@ struct PrefillFlags {
     }
     return absl::OkStatus();
   }
-};
 
-struct PrefillTimes {
-  double compute_ms = 0;
-  double publish_ms = 0;
-};
-
-// Computes what the cache lacks, a chunk at a time, and publishes each chunk's
-// full blocks as soon as they are computed.
-absl::StatusOr<PrefillTimes> PrefillChunks(const PrefillFlags& flags,
-                                           std::span<const uint32_t> tokens,
-                                           Engine* engine, PagedKvCache* cache,
-                                           Sequence* sequence,
-                                           KvPublisher* publisher) {
-  PrefillTimes times;
-  while (sequence->length < tokens.size()) {
-    const size_t chunk_tokens = std::min<size_t>(
-        flags.common.chunk_tokens, tokens.size() - sequence->length);
-    const size_t end = sequence->length + chunk_tokens;
-
-    const Stopwatch announcing;
-    KVFERRY_RETURN_IF_ERROR(
-        publisher->Begin(static_cast<uint32_t>(end / cache->block_tokens())));
-    times.publish_ms += announcing.elapsed_ms();
-
-    const Stopwatch computing;
-    KVFERRY_RETURN_IF_ERROR(engine->Forward(
-        tokens.subspan(sequence->length, chunk_tokens), sequence));
-    times.compute_ms += computing.elapsed_ms();
-
-    const Stopwatch publishing;
-    KVFERRY_RETURN_IF_ERROR(publisher->Write(*sequence, cache));
-    if (flags.exit_before_commit) std::raise(SIGKILL);
-    KVFERRY_RETURN_IF_ERROR(publisher->Commit());
-    times.publish_ms += publishing.elapsed_ms();
+  PublicationOptions publication_options() const {
+    PublicationOptions options;
+    options.engine_instance = engine_instance;
+    options.publication = publication;
+    options.slice_first = slice_first;
+    options.slice_count = slice_count;
+    return options;
   }
-  return times;
+
+  TicketOptions ticket_options(const PromptBlocks& blocks) const {
+    TicketOptions options;
+    options.consumers = ticket_consumers;
+    options.ttl = absl::Seconds(ticket_ttl_s);
+    options.tail_tokens = blocks.tail_tokens;
+    return options;
+  }
+
+  PrefillerOptions prefiller_options() const {
+    PrefillerOptions options;
+    options.chunk_tokens = common.chunk_tokens;
+    options.by_layer = !no_stream && granularity == "layer";
+    options.exit_in_chunk = exit_in_chunk;
+    return options;
+  }
+};
+
+// Prints a ticket as a line of its own, at once.
+absl::Status PrintTicket(const absl::StatusOr<Ticket>& ticket,
+                         Timeline* timeline) {
+  // Some block was refused, or another process is writing it: the reader then
+  // looks the prompt up and takes what is there.
+  if (absl::IsNotFound(ticket.status())) return absl::OkStatus();
+  KVFERRY_RETURN_IF_ERROR(ticket.status());
+  JsonLine()
+      .Text("program", "llama_prefill")
+      .Text("event", "ticket")
+      .Text("ticket", TicketToText(*ticket))
+      .Print();
+  timeline->Instant("ticket", Timeline::NowNs());
+  return absl::OkStatus();
 }
 
 absl::Status Run(const PrefillFlags& flags) {
@@ -114,14 +137,15 @@ absl::Status Run(const PrefillFlags& flags) {
   KVFERRY_ASSIGN_OR_RETURN(
       const std::vector<uint32_t> tokens,
       ReadPrompt(flags.common.prompt_path, model.context_max));
-  const auto block_count =
-      static_cast<uint32_t>((tokens.size() + flags.common.block_tokens - 1) /
-                            flags.common.block_tokens);
+  const auto prompt_tokens = static_cast<uint32_t>(tokens.size());
   const Weights weights(model);
+  const uint32_t block_tokens = flags.common.block_tokens;
   KVFERRY_ASSIGN_OR_RETURN(
       const std::unique_ptr<PagedKvCache> cache,
-      PagedKvCache::Create(model, flags.common.block_tokens, block_count));
+      PagedKvCache::Create(model, block_tokens,
+                           (prompt_tokens + block_tokens - 1) / block_tokens));
   Engine engine(&weights, cache.get());
+  Timeline timeline("prefill");
 
   const Stopwatch attaching;
   KVFERRY_ASSIGN_OR_RETURN(
@@ -129,34 +153,54 @@ absl::Status Run(const PrefillFlags& flags) {
       KvLink::Attach(flags.common, "llama_prefill", /*publish=*/true));
   const double attach_ms = attaching.elapsed_ms();
 
-  const std::vector<BlockKey> keys = link->KeysOf(tokens);
+  const PromptBlocks blocks = link->BlocksOf(tokens);
   Sequence sequence;
   const Stopwatch restoring;
   KVFERRY_ASSIGN_OR_RETURN(const uint32_t restored_tokens,
-                           link->Restore(keys, cache.get(), &sequence));
+                           link->Restore(tokens, cache.get(), &sequence));
   const double restore_ms = restoring.elapsed_ms();
+  const uint32_t first_block = restored_tokens == prompt_tokens
+                                   ? blocks.count()
+                                   : restored_tokens / block_tokens;
+  // The last token's logits are in no cache, and decode waits for them.
+  sequence.length = std::min(restored_tokens, prompt_tokens - 1);
 
-  PublicationOptions options;
-  options.engine_instance = flags.engine_instance;
-  options.publication = flags.publication;
-  options.slice_first = flags.slice_first;
-  options.slice_count = flags.slice_count;
+  // All that is missing is begun at once, before any of it is computed: a
+  // ticket for it can go out now, and decode starts while this one computes.
+  const Stopwatch announcing;
   KVFERRY_ASSIGN_OR_RETURN(
       KvPublisher publisher,
-      KvPublisher::Open(options, keys,
-                        restored_tokens / flags.common.block_tokens,
-                        link.get()));
-  KVFERRY_ASSIGN_OR_RETURN(PrefillTimes times,
-                           PrefillChunks(flags, tokens, &engine, cache.get(),
-                                         &sequence, &publisher));
+      KvPublisher::Open(flags.publication_options(), first_block, link.get()));
+  KVFERRY_RETURN_IF_ERROR(publisher.Begin(
+      first_block == 0 ? BlockKey{} : blocks.keys[first_block - 1],
+      std::span(blocks.keys).subspan(first_block), blocks.tail_tokens));
+  TicketOptions ticket_options = flags.ticket_options(blocks);
+  if (flags.mints_ticket() && !flags.no_stream) {
+    KVFERRY_RETURN_IF_ERROR(PrintTicket(
+        link->client().MintTicket(publisher.publication(), /*group=*/0,
+                                  blocks.keys, ticket_options),
+        &timeline));
+  }
+  const double announce_ms = announcing.elapsed_ms();
+
+  Prefiller prefiller(flags.prefiller_options(), &engine, cache.get(),
+                      &publisher, &timeline);
+  KVFERRY_RETURN_IF_ERROR(prefiller.Run(tokens, blocks, &sequence));
   const Stopwatch finishing;
   KVFERRY_ASSIGN_OR_RETURN(const PublishedBlocks published, publisher.Finish());
-  times.publish_ms += finishing.elapsed_ms();
+  if (flags.mints_ticket() && flags.no_stream) {
+    ticket_options.hand_over = prefiller.hand_over().Encode();
+    KVFERRY_RETURN_IF_ERROR(PrintTicket(
+        link->client().MintTicket(/*group=*/0, blocks.keys, ticket_options),
+        &timeline));
+  }
+  const double finish_ms = finishing.elapsed_ms();
 
   JsonLine line;
   line.Text("program", "llama_prefill")
-      .Count("prompt_tokens", tokens.size())
-      .Count("blocks", keys.size())
+      .Text("event", "done")
+      .Count("prompt_tokens", prompt_tokens)
+      .Count("blocks", blocks.count())
       .Count("block_bytes", link->group().block_bytes())
       .Count("restored_tokens", restored_tokens)
       .Count("committed_blocks", published.committed)
@@ -164,40 +208,24 @@ absl::Status Run(const PrefillFlags& flags) {
       .Count("refused_blocks", published.refused)
       .Milliseconds("attach_ms", attach_ms)
       .Milliseconds("restore_ms", restore_ms)
-      .Milliseconds("compute_ms", times.compute_ms)
-      .Milliseconds("publish_ms", times.publish_ms);
-  // A ticket pins whole blocks; a rank that wrote a part of them cannot know
-  // that the others are done, and leaves it to the engine's scheduler.
-  if (!flags.no_ticket && flags.all_slices() && !keys.empty()) {
-    const Stopwatch minting;
-    TicketOptions ticket_options;
-    ticket_options.consumers = flags.ticket_consumers;
-    ticket_options.ttl = absl::Seconds(flags.ticket_ttl_s);
-    const absl::StatusOr<Ticket> ticket =
-        link->client().MintTicket(/*group=*/0, keys, ticket_options);
-    if (ticket.ok()) {
-      line.Milliseconds("ticket_ms", minting.elapsed_ms());
-      line.Text("ticket", TicketToText(*ticket));
-    } else if (!absl::IsNotFound(ticket.status())) {
-      return ticket.status();
-    }
-    // Not found: some block was refused, or is still being written by another
-    // process. The reader then looks the prompt up and takes what is there.
-  }
+      .Milliseconds("announce_ms", announce_ms)
+      .Milliseconds("compute_ms", prefiller.compute_ms())
+      .Milliseconds("publish_ms", prefiller.publish_ms())
+      .Milliseconds("finish_ms", finish_ms);
   if (flags.print_keys) {
     std::vector<std::string> texts;
-    for (const BlockKey& key : keys) texts.push_back(ToHex(key));
+    for (const BlockKey& key : blocks.keys) texts.push_back(ToHex(key));
     line.Texts("keys", texts);
   }
   line.Print();
-  return absl::OkStatus();
+  return timeline.WriteTo(flags.common.timeline_path);
 }
 
 }  // namespace
 }  // namespace kvferry::llama
 
 int main(int argc, char** argv) {
-  CLI::App app("Computes a prompt's KV and publishes it through KVFerry");
+  CLI::App app("Computes a prompt's KV and streams it through KVFerry");
   kvferry::llama::PrefillFlags flags;
   flags.AddTo(&app);
   CLI11_PARSE(app, argc, argv);

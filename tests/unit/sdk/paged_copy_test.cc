@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <new>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -297,6 +298,51 @@ TEST(PagedCopyTest, AScatteredPageGathersBack) {
   EXPECT_TRUE(back == page);
 }
 
+// --- layers --------------------------------------------------------------
+
+// Goal    A page copied in parts by layers is the page copied at once.
+// Method  Every layout of the five dimensions, cut at every layer.
+TEST(PagedCopyTest, LayersInPartsAreTheWholePage) {
+  std::mt19937_64 random(6);
+  const GroupSpec group = Group(5, 2, 4, 2, 64);
+  const size_t layer_bytes = group.page_bytes() / group.layer_count;
+  for (const std::string order : {"LKBHT", "BLKTH", "KTLHB", "HBKLT"}) {
+    for (const bool reversed : {false, true}) {
+      for (uint32_t cut = 1; cut < group.layer_count; ++cut) {
+        for (const uint32_t valid : {0u, 3u}) {
+          Case c =
+              MakeCase(group, 3, order, {0, 8, 0, 64, 0}, reversed, &random);
+          const uint32_t rest = group.layer_count - cut;
+          Bytes page(group.page_bytes());
+          Fill(&page, &random);
+          const Bytes before = c.memory;
+          ASSERT_TRUE(ScatterPage(group, page, c.tensor, 1, valid).ok());
+          const Bytes want = c.memory;
+          std::copy(before.begin(), before.end(), c.memory.begin());
+
+          const std::span<std::byte> low(page.data(), cut * layer_bytes);
+          const std::span<std::byte> high(low.data() + low.size(),
+                                          rest * layer_bytes);
+          ASSERT_TRUE(
+              ScatterLayers(group, low, 0, cut, c.tensor, 1, valid).ok());
+          ASSERT_TRUE(
+              ScatterLayers(group, high, cut, rest, c.tensor, 1, valid).ok());
+          EXPECT_TRUE(c.memory == want) << order << " cut at " << cut;
+
+          Bytes whole(group.page_bytes(), kUntouched);
+          ASSERT_TRUE(GatherPage(group, c.tensor, 1, whole, valid).ok());
+          std::fill(page.begin(), page.end(), kUntouched);
+          ASSERT_TRUE(
+              GatherLayers(group, c.tensor, 1, cut, rest, high, valid).ok());
+          ASSERT_TRUE(
+              GatherLayers(group, c.tensor, 1, 0, cut, low, valid).ok());
+          EXPECT_TRUE(page == whole) << order << " cut at " << cut;
+        }
+      }
+    }
+  }
+}
+
 class PagedCopyRefusalTest : public testing::Test {
  protected:
   // Expects the same refusal both ways, and nothing written.
@@ -357,6 +403,35 @@ TEST_F(PagedCopyRefusalTest, AGroupWhoseSizeWrapsAround) {
   ASSERT_EQ(group_.page_bytes(), 0u);
   page_bytes_ = 0;
   ExpectRefused("less than 2^64");
+}
+
+TEST_F(PagedCopyRefusalTest, LayersBeyondTheGroupOrOfAnotherSize) {
+  group_ = Group(2, 2, 16, 1, 8);
+  tensor_.layer_stride = 128;
+  Bytes bytes(512, kUntouched);
+  const auto refused = [&](uint32_t layer, uint32_t layers, size_t size) {
+    const absl::Status gathered =
+        GatherLayers(group_, tensor_, 0, layer, layers,
+                     std::span<std::byte>(bytes.data(), size));
+    const absl::Status scattered =
+        ScatterLayers(group_, std::span<std::byte>(bytes.data(), size), layer,
+                      layers, tensor_, 0);
+    EXPECT_EQ(gathered.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(scattered, gathered);
+    return std::string(gathered.message());
+  };
+  const Bytes memory_before = memory_;
+
+  EXPECT_THAT(refused(2, 1, 256), HasSubstr("layers [2, +1), group \"full\""));
+  EXPECT_THAT(refused(1, 2, 512), HasSubstr("layers [1, +2)"));
+  EXPECT_THAT(refused(1, 0xffff'ffff, 256), HasSubstr("layers [1, +42949"));
+  EXPECT_THAT(refused(0, 0, 0), HasSubstr("layers [0, +0)"));
+  EXPECT_THAT(
+      refused(0, 1, 255),
+      HasSubstr("255 bytes of 1 layers, group \"full\" has 256 a layer"));
+
+  EXPECT_TRUE(memory_ == memory_before);
+  EXPECT_TRUE(bytes == Bytes(512, kUntouched));
 }
 
 }  // namespace

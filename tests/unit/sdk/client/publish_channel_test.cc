@@ -36,9 +36,12 @@ bool Is(const SubmitRecord& record, SubmitType type) {
 class PublishChannelTest : public testing::Test {
  protected:
   PublicationRecord* Open(uint64_t slices = 3) {
-    auto record = channel_.Open(1, 2, slices, Soon());
+    auto record = channel_.Open(Request(slices), Soon());
     EXPECT_THAT(record, IsOk());
     return *record;
+  }
+  static PublishChannel::OpenRequest Request(uint64_t slices) {
+    return {.engine_instance = 1, .publication = 2, .slice_set = slices};
   }
   static absl::Time Soon() { return absl::Now() + absl::Milliseconds(50); }
   static absl::Time Later() { return absl::Now() + absl::Seconds(20); }
@@ -54,8 +57,9 @@ TEST_F(PublishChannelTest, OffersGrantedBlocksWithoutWaiting) {
   const std::vector<BlockKey> keys = Keys(0, 3);
   const std::vector<uint8_t> ready = {0, 1, 0};
 
-  ASSERT_THAT(channel_.Begin(record, 0, NumberedKey(77), keys, ready, Soon()),
-              IsOkAndHolds(0));
+  ASSERT_THAT(
+      channel_.Begin(record, 0, NumberedKey(77), keys, 0, ready, Soon()),
+      IsOkAndHolds(0));
 
   EXPECT_EQ(channel_.Look(record, 0).outcome, BlockOutcome::kWriting);
   EXPECT_EQ(channel_.Look(record, 1).outcome, BlockOutcome::kExists);
@@ -76,6 +80,53 @@ TEST_F(PublishChannelTest, OffersGrantedBlocksWithoutWaiting) {
   EXPECT_EQ(sent[4].begin_block.key_hi, keys[2].hi);
 }
 
+TEST_F(PublishChannelTest, AnOpenSaysWhatItsPublicationWants) {
+  PublishChannel::OpenRequest request = Request(3);
+  request.stall_ms = 1500;
+  ASSERT_THAT(channel_.Open(request, Soon()), IsOk());
+  request.standby = true;
+  ASSERT_THAT(channel_.Open(request, Soon()), IsOk());
+  const std::vector<SubmitRecord> sent = fake_.TakeSubmissions();
+  ASSERT_EQ(sent.size(), 2);
+  EXPECT_EQ(sent[0].open.engine_instance, 1);
+  EXPECT_EQ(sent[0].open.publication, 2);
+  EXPECT_EQ(sent[0].open.slice_set, 3);
+  EXPECT_EQ(sent[0].open.stall_ms, 1500);
+  EXPECT_EQ(sent[0].open.flags, 0);
+  EXPECT_EQ(sent[1].open.flags, protocol::kOpenStandby);
+}
+
+TEST_F(PublishChannelTest, ATailIsToldWithTheLastBlockOfABegin) {
+  std::vector<uint32_t> blocks(1100);
+  for (uint32_t i = 0; i < blocks.size(); ++i) blocks[i] = i;
+  fake_.Grant(0, blocks);
+  PublicationRecord* record = Open();
+  const std::vector<BlockKey> keys = Keys(0, 1030);
+
+  ASSERT_THAT(channel_.Begin(record, 0, {}, keys, 5, {}, Soon()), IsOk());
+
+  uint32_t blocks_seen = 0;
+  for (const SubmitRecord& line : fake_.TakeSubmissions()) {
+    if (!Is(line, SubmitType::kBeginBlock)) continue;
+    ++blocks_seen;
+    EXPECT_EQ(line.begin_block.valid_tokens, blocks_seen == 1030 ? 5 : 0);
+  }
+  EXPECT_EQ(blocks_seen, 1030);
+
+  EXPECT_THAT(
+      channel_.Begin(record, 0, keys.back(), Keys(2000, 1), 0, {}, Soon()),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               testing::HasSubstr(ToHex(keys.back()))));
+  EXPECT_EQ(record->size(), 1030);
+  // What the tail continues may be continued otherwise, by another tail too.
+  ASSERT_THAT(
+      channel_.Begin(record, 0, keys[1028], Keys(2000, 1), 7, {}, Soon()),
+      IsOkAndHolds(1030));
+  EXPECT_THAT(channel_.Begin(record, 0, NumberedKey(2000), Keys(2001, 1), 0, {},
+                             Soon()),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
 TEST_F(PublishChannelTest, LongBeginsGoInRunsChainedByTheirParents) {
   std::vector<uint32_t> blocks(3000);
   for (uint32_t i = 0; i < blocks.size(); ++i) blocks[i] = i;
@@ -83,7 +134,8 @@ TEST_F(PublishChannelTest, LongBeginsGoInRunsChainedByTheirParents) {
   PublicationRecord* record = Open();
   const std::vector<BlockKey> keys = Keys(0, 2500);
 
-  ASSERT_THAT(channel_.Begin(record, 0, {}, keys, {}, Soon()), IsOkAndHolds(0));
+  ASSERT_THAT(channel_.Begin(record, 0, {}, keys, 0, {}, Soon()),
+              IsOkAndHolds(0));
 
   const std::vector<SubmitRecord> sent = fake_.TakeSubmissions();
   uint32_t expected = 0;
@@ -109,10 +161,10 @@ TEST_F(PublishChannelTest, LongBeginsGoInRunsChainedByTheirParents) {
 TEST_F(PublishChannelTest, ARankOfSeveralAsksForEveryBlockAndWaits) {
   fake_.Grant(0, {10, 11});
   PublicationRecord* record = Open(/*slices=*/1);
-  EXPECT_THAT(channel_.Begin(record, 0, {}, Keys(0, 1), {}, Soon()),
+  EXPECT_THAT(channel_.Begin(record, 0, {}, Keys(0, 1), 0, {}, Soon()),
               StatusIs(absl::StatusCode::kDeadlineExceeded));
   // The publication is void: it was closed, and takes nothing more.
-  EXPECT_THAT(channel_.Begin(record, 0, {}, Keys(1, 1), {}, Soon()),
+  EXPECT_THAT(channel_.Begin(record, 0, {}, Keys(1, 1), 0, {}, Soon()),
               StatusIs(absl::StatusCode::kFailedPrecondition));
   const std::vector<SubmitRecord> sent = fake_.TakeSubmissions();
   ASSERT_EQ(sent.size(), 4);
@@ -132,7 +184,7 @@ TEST_F(PublishChannelTest, ARankOfSeveralAsksForEveryBlockAndWaits) {
     reply.blocks[0] = 99;
     fake_.Reply(reply);
   });
-  EXPECT_THAT(channel_.Begin(next, 0, {}, Keys(0, 1), {}, Later()),
+  EXPECT_THAT(channel_.Begin(next, 0, {}, Keys(0, 1), 0, {}, Later()),
               IsOkAndHolds(0));
   daemon.join();
   EXPECT_EQ(channel_.Look(next, 0).outcome, BlockOutcome::kWriting);
@@ -142,7 +194,7 @@ TEST_F(PublishChannelTest, ARankOfSeveralAsksForEveryBlockAndWaits) {
 TEST_F(PublishChannelTest, CommitsSkipWhatIsNotOursAndAreAnswered) {
   fake_.Grant(0, {1, 2, 3, 4, 5});
   PublicationRecord* record = Open();
-  ASSERT_THAT(channel_.Begin(record, 0, {}, Keys(0, 5), {}, Soon()), IsOk());
+  ASSERT_THAT(channel_.Begin(record, 0, {}, Keys(0, 5), 0, {}, Soon()), IsOk());
   fake_.TakeSubmissions();
   fake_.Answer(record->handle(), PublishAnswer::kYours, 0, 2);
   fake_.Answer(record->handle(), PublishAnswer::kInFlight, 2, 1);
@@ -199,8 +251,9 @@ TEST_F(PublishChannelTest, AFullRingDelaysAndLosesNothing) {
   for (uint32_t i = 0; i < blocks.size(); ++i) blocks[i] = i;
   fake_.Grant(0, blocks);
   PublicationRecord* record = Open();
-  ASSERT_THAT(channel_.Begin(record, 0, {}, Keys(0, 3500), {}, Soon()), IsOk());
-  EXPECT_THAT(channel_.Begin(record, 0, {}, Keys(3500, 1000), {}, Soon()),
+  ASSERT_THAT(channel_.Begin(record, 0, {}, Keys(0, 3500), 0, {}, Soon()),
+              IsOk());
+  EXPECT_THAT(channel_.Begin(record, 0, {}, Keys(3500, 1000), 0, {}, Soon()),
               StatusIs(absl::StatusCode::kDeadlineExceeded));
   EXPECT_EQ(channel_.granted(0), 1500);  // nothing of the second was begun
   EXPECT_EQ(record->size(), 3500);
@@ -230,7 +283,7 @@ TEST_F(PublishChannelTest, AFullRingDelaysAndLosesNothing) {
 TEST_F(PublishChannelTest, ACloseReturnsBlocksThatWereNotTaken) {
   fake_.Grant(0, {1, 2});
   PublicationRecord* record = Open();
-  ASSERT_THAT(channel_.Begin(record, 0, {}, Keys(0, 2), {}, Soon()), IsOk());
+  ASSERT_THAT(channel_.Begin(record, 0, {}, Keys(0, 2), 0, {}, Soon()), IsOk());
   const uint32_t handle = record->handle();
   channel_.Abandon(record);
   EXPECT_EQ(channel_.granted(0), 0);
@@ -246,7 +299,8 @@ TEST_F(PublishChannelTest, ACloseReturnsBlocksThatWereNotTaken) {
 TEST_F(PublishChannelTest, VoidWakesWhoWaitsAndAnswersUnavailable) {
   fake_.Grant(0, {1});
   PublicationRecord* writing = Open();
-  ASSERT_THAT(channel_.Begin(writing, 0, {}, Keys(0, 1), {}, Soon()), IsOk());
+  ASSERT_THAT(channel_.Begin(writing, 0, {}, Keys(0, 1), 0, {}, Soon()),
+              IsOk());
   ASSERT_THAT(channel_.Commit(writing, 0, 1), IsOk());
   std::thread waiter([this, writing] {
     EXPECT_THAT(channel_.WaitForAnswers(writing, Later()),
@@ -260,9 +314,9 @@ TEST_F(PublishChannelTest, VoidWakesWhoWaitsAndAnswersUnavailable) {
   waiter.join();
 
   EXPECT_EQ(channel_.Look(writing, 0).outcome, BlockOutcome::kVoid);
-  EXPECT_THAT(channel_.Open(1, 1, 3, Soon()),
+  EXPECT_THAT(channel_.Open(Request(3), Soon()),
               StatusIs(absl::StatusCode::kUnavailable));
-  EXPECT_THAT(channel_.Begin(writing, 0, {}, Keys(1, 1), {}, Soon()),
+  EXPECT_THAT(channel_.Begin(writing, 0, {}, Keys(1, 1), 0, {}, Soon()),
               StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_THAT(channel_.Commit(writing, 0, 1),
               StatusIs(absl::StatusCode::kUnavailable));
@@ -272,7 +326,7 @@ TEST_F(PublishChannelTest, VoidWakesWhoWaitsAndAnswersUnavailable) {
 TEST_F(PublishChannelTest, RefusesMoreThanTheDaemonWouldTake) {
   PublicationRecord* first = Open();
   const std::vector<BlockKey> keys = Keys(0, 16384);
-  EXPECT_THAT(channel_.Open(1, 2, 3, Soon()), IsOk());
+  EXPECT_THAT(channel_.Open(Request(3), Soon()), IsOk());
   std::thread daemon([this] {
     uint64_t runs = 0;
     uint64_t seen = 0;
@@ -288,11 +342,11 @@ TEST_F(PublishChannelTest, RefusesMoreThanTheDaemonWouldTake) {
     EXPECT_EQ(runs, 64);
   });
   for (int i = 0; i < 4; ++i) {
-    EXPECT_THAT(channel_.Begin(first, 0, {}, keys, {}, Later()),
+    EXPECT_THAT(channel_.Begin(first, 0, {}, keys, 0, {}, Later()),
                 IsOkAndHolds(i * 16384));
   }
   daemon.join();
-  EXPECT_THAT(channel_.Begin(first, 0, {}, Keys(0, 1), {}, Soon()),
+  EXPECT_THAT(channel_.Begin(first, 0, {}, Keys(0, 1), 0, {}, Soon()),
               StatusIs(absl::StatusCode::kResourceExhausted,
                        testing::HasSubstr("65536")));
 }

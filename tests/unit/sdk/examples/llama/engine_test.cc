@@ -117,6 +117,60 @@ TEST(EngineTest, ChunksChangeNoBit) {
   }
 }
 
+// Goal    Who is told of a layer finds the whole chunk's KV of it in the cache.
+// Method  At each call the chunk's KV of that layer is compared with that of
+//         another engine, which has computed all of it.
+TEST(EngineTest, TheHookIsToldOfEachLayerWhenItsKvIsInTheCache) {
+  const std::vector<uint32_t> tokens = RandomTokens(40);
+  Machine whole;
+  whole.Run(tokens, 40);
+  Machine machine;
+  machine.Run(std::span(tokens).first(10), 10);
+  const size_t kv_bytes = SmallModel().kv_dim() * sizeof(float);
+  std::vector<uint32_t> layers;
+
+  const absl::Status status = machine.engine.Forward(
+      std::span(tokens).subspan(10), &machine.sequence, [&](uint32_t layer) {
+        layers.push_back(layer);
+        for (uint32_t position = 0; position < 40; ++position) {
+          EXPECT_EQ(
+              std::memcmp(machine.cache->key(layer, machine.sequence, position),
+                          whole.cache->key(layer, whole.sequence, position),
+                          kv_bytes),
+              0)
+              << "layer " << layer << ", position " << position;
+          EXPECT_EQ(std::memcmp(
+                        machine.cache->value(layer, machine.sequence, position),
+                        whole.cache->value(layer, whole.sequence, position),
+                        kv_bytes),
+                    0)
+              << "layer " << layer << ", position " << position;
+        }
+        return absl::OkStatus();
+      });
+
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(layers, (std::vector<uint32_t>{0, 1}));
+  EXPECT_TRUE(SameBits(machine.Logits(), whole.Logits()));
+}
+
+TEST(EngineTest, AHookThatFailsEndsTheCallAndLeavesTheLength) {
+  const std::vector<uint32_t> tokens = RandomTokens(20);
+  Machine machine;
+  machine.Run(std::span(tokens).first(8), 8);
+
+  const absl::Status status = machine.engine.Forward(
+      std::span(tokens).subspan(8), &machine.sequence,
+      [](uint32_t) { return absl::UnavailableError("gone"); });
+
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(machine.sequence.length, 8u);
+  machine.Run(std::span(tokens).subspan(8), 12);
+  Machine whole;
+  whole.Run(tokens, 20);
+  EXPECT_TRUE(SameBits(machine.Logits(), whole.Logits()));
+}
+
 // Goal    KV that was copied in serves as well as KV that was computed.
 // Method  The first 64 tokens' blocks are copied into another engine's cache,
 //         into other blocks; the rest is computed there, then eight tokens are

@@ -12,6 +12,7 @@
 #include "sdk/examples/llama/example_flags.h"
 #include "sdk/examples/llama/example_io.h"
 #include "sdk/examples/llama/model_namespace.h"
+#include "sdk/examples/llama/prompt_intake.h"
 
 namespace kvferry::llama {
 namespace {
@@ -51,6 +52,34 @@ TEST_F(ReadPromptTest, RefusesWhatDoesNotFitAndNamesTheLimit) {
             absl::StatusCode::kNotFound);
 }
 
+TEST_F(ReadPromptTest, WhatIsWrittenIsReadBack) {
+  const std::vector<uint32_t> tokens = {0, 10, 34, 255};
+
+  ASSERT_TRUE(WriteText(path_, tokens).ok());
+
+  const auto read = ReadPrompt(path_, 4);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(*read, tokens);
+  EXPECT_EQ(WriteText(path_ + ".none/file", tokens).code(),
+            absl::StatusCode::kNotFound);
+}
+
+TEST(TextFieldOfTest, FindsAFieldOfALineThatJsonLineWrote) {
+  JsonLine line;
+  line.Count("ticket_count", 1).Text("ticket", "abc-_9").Text("event", "done");
+
+  EXPECT_EQ(TextFieldOf(line.ToString(), "ticket"), "abc-_9");
+  EXPECT_EQ(TextFieldOf(line.ToString(), "event"), "done");
+  EXPECT_EQ(TextFieldOf(line.ToString(), "ticket_count"), "");
+  EXPECT_EQ(TextFieldOf(line.ToString(), "none"), "");
+}
+
+TEST(LookupAnswerNameTest, EachAnswerHasItsOwn) {
+  EXPECT_STREQ(LookupAnswerName(LookupAnswer::kNothing), "nothing");
+  EXPECT_STREQ(LookupAnswerName(LookupAnswer::kHit), "hit");
+  EXPECT_STREQ(LookupAnswerName(LookupAnswer::kAskAgain), "ask again");
+}
+
 TEST(JsonLineTest, WritesFieldsInOrderAndEscapes) {
   const std::vector<uint32_t> numbers = {1, 2};
   const std::vector<std::string> texts = {"a", "b"};
@@ -74,6 +103,19 @@ TEST(LogitsDigestTest, DependsOnEveryBitAndOnTheOrder) {
   EXPECT_EQ(digest({1.0f, 2.0f}), digest({1.0f, 2.0f}));
   EXPECT_NE(digest({1.0f, 2.0f}), digest({2.0f, 1.0f}));
   EXPECT_NE(digest({0.0f}), digest({-0.0f}));
+}
+
+TEST(LogitsDigestTest, GoesOnWhereAnotherOneWas) {
+  const std::vector<float> first = {1.0f};
+  const std::vector<float> second = {2.0f};
+  LogitsDigest whole;
+  whole.Add(first);
+  LogitsDigest rest(whole.state());
+  whole.Add(second);
+
+  rest.Add(second);
+
+  EXPECT_EQ(rest.ToHex(), whole.ToHex());
 }
 
 TEST(ExampleFlagsTest, SlicesMustDivideTheHeads) {
