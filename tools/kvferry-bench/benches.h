@@ -18,6 +18,7 @@ absl::Status BenchPublish(const BenchOptions& options, RowSink* sink);
 absl::Status BenchPull(const BenchOptions& options, RowSink* sink);
 absl::Status BenchPublishInPlace(const BenchOptions& options, RowSink* sink);
 absl::Status BenchWake(const BenchOptions& options, RowSink* sink);
+absl::Status BenchHandoff(const BenchOptions& options, RowSink* sink);
 absl::Status BenchMemory(const BenchOptions& options, RowSink* sink);
 absl::Status BenchRedis(const BenchOptions& options, RowSink* sink);
 

@@ -127,7 +127,7 @@ absl::Status CheckFunction(const std::vector<Bench>& benches,
   for (const Row& row : sink->rows()) {
     bool measured = false;
     for (const char* name : {"p50_ns", "p99_ns", "gb_per_s", "ratio",
-                             "overhead_bytes_per_block"}) {
+                             "overhead_bytes_per_block", "cpu_percent"}) {
       const std::optional<double> value = row.FindNumber(name);
       if (!value) continue;
       measured = true;

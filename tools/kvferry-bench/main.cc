@@ -88,7 +88,8 @@ void Declare(CLI::App* app, CommandLine* line) {
       ->type_name("PATH");
   tools::AddBytesOption(*app, "--pool", &line->options.pool_bytes,
                         "The pool that `memory` populates (default 8GiB, 1GiB "
-                        "with --quick)");
+                        "with --quick), and that of `handoff` (default what "
+                        "its prompts take, less where memory is short)");
   app->add_option("--churn", line->options.churn_blocks_per_s,
                   "Blocks a second that another process publishes during "
                   "`match`")
@@ -160,6 +161,7 @@ const std::vector<Bench>& AllBenches() {
       {"pull", BenchPull},
       {"publish-in-place", BenchPublishInPlace},
       {"wake", BenchWake},
+      {"handoff", BenchHandoff},
       {"memory", BenchMemory},
       {"redis", BenchRedis},
   };

@@ -23,7 +23,8 @@ struct BenchOptions {
   // processes; -1: the scheduler's choice.
   int cpu_main = -1;
   int cpu_other = -1;
-  // The pool of `memory`; 0: by scale.
+  // The pool of `memory` and of `handoff`; 0: by scale, and for `handoff` by
+  // what memory there is.
   uint64_t pool_bytes = 0;
   // What the other process publishes during `match`.
   uint32_t churn_blocks_per_s = 20'000;

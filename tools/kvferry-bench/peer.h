@@ -11,13 +11,15 @@
 #include "absl/status/statusor.h"
 #include "base/mapping.h"
 #include "base/unique_fd.h"
+#include "tools/kvferry-bench/handoff_board.h"
 
 namespace kvferry::bench {
 
 // What the other process does.
 enum class PeerRole : uint32_t {
-  kChurn = 1,   // publishes blocks at a steady rate
-  kWaiter = 2,  // polls Match on one key after the other
+  kChurn = 1,      // publishes blocks at a steady rate
+  kWaiter = 2,     // polls Match on one key after the other
+  kPublisher = 3,  // publishes the rounds that `handoff` asks for
 };
 
 // The memory that a benchmark shares with its other process. The parent fills
@@ -40,6 +42,9 @@ struct PeerBoard {
   alignas(64) std::atomic<uint64_t> done;
   // NowNs() of the last sight.
   std::atomic<uint64_t> seen_ns;
+
+  // Of kPublisher alone.
+  HandoffBoard handoff;
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
@@ -65,6 +70,7 @@ class Peer {
   ~Peer();
 
   const PeerBoard& board() const { return *board_; }
+  HandoffBoard* handoff() { return &board_->handoff; }
   pid_t pid() const { return pid_; }
   // Errors  kInternal  it did not end well
   absl::Status Stop();

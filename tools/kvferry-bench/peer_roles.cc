@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "kvferry/client.h"
 #include "tools/kvferry-bench/affinity.h"
+#include "tools/kvferry-bench/handoff_publisher.h"
 #include "tools/kvferry-bench/peer.h"
 #include "tools/kvferry-bench/random.h"
 #include "tools/kvferry-bench/stage.h"
@@ -76,7 +77,7 @@ absl::Status RunPeer(int board_fd) {
       Mapping::Map(file.get(), sizeof(PeerBoard), Mapping::Access::kReadWrite));
   auto* const board = memory.At<PeerBoard>(0);
   KVFERRY_RETURN_IF_ERROR(PinThread(board->cpu));
-  const bool publish = board->role == PeerRole::kChurn;
+  const bool publish = board->role != PeerRole::kWaiter;
   KVFERRY_ASSIGN_OR_RETURN(
       const std::unique_ptr<Client> client,
       EnterStage(board->socket, board->namespace_name, publish));
@@ -85,6 +86,8 @@ absl::Status RunPeer(int board_fd) {
       return RunChurn(*client, board);
     case PeerRole::kWaiter:
       return RunWaiter(*client, board);
+    case PeerRole::kPublisher:
+      return RunHandoffPublisher(*client, board);
   }
   return absl::InvalidArgumentError(absl::StrCat(
       "peer role ", static_cast<uint32_t>(board->role), " is none"));

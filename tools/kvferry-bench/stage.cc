@@ -77,8 +77,10 @@ absl::StatusOr<std::unique_ptr<tools::DaemonProcess>> StartDaemon(
 
 absl::StatusOr<Stage> SetStage(const BenchOptions& options,
                                const StageOptions& stage_options) {
-  const uint64_t quota_bytes =
-      stage_options.block_count * stage_options.page_bytes;
+  const uint64_t page_bytes = stage_options.group
+                                  ? stage_options.group->page_bytes()
+                                  : stage_options.page_bytes;
+  const uint64_t quota_bytes = stage_options.block_count * page_bytes;
   Stage stage;
   stage.socket = options.socket;
   if (stage.socket.empty()) {
@@ -95,7 +97,8 @@ absl::StatusOr<Stage> SetStage(const BenchOptions& options,
                                       absl::ToUnixMillis(absl::Now()));
   AttachOptions attach;
   attach.socket_path = stage.socket;
-  attach.spec = StageSpec(stage.namespace_name, stage_options.page_bytes);
+  attach.spec = StageSpec(stage.namespace_name, page_bytes);
+  if (stage_options.group) attach.spec.groups = {*stage_options.group};
   attach.create = false;
   attach.client_name = "kvferry-bench";
   attach.timeout = kMemoryTimeout;
@@ -108,8 +111,8 @@ absl::StatusOr<Stage> SetStage(const BenchOptions& options,
 }
 
 absl::StatusOr<std::unique_ptr<Client>> EnterStage(
-    const std::string& socket, const std::string& namespace_name,
-    bool publish) {
+    const std::string& socket, const std::string& namespace_name, bool publish,
+    absl::Duration spin) {
   AttachOptions attach;
   attach.socket_path = socket;
   attach.spec.name = namespace_name;
@@ -117,6 +120,7 @@ absl::StatusOr<std::unique_ptr<Client>> EnterStage(
   attach.create = false;
   attach.publish = publish;
   attach.client_name = "kvferry-bench-peer";
+  attach.spin = spin;
   return Client::Attach(attach);
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,8 @@ namespace kvferry::bench {
 
 struct StageOptions {
   uint64_t page_bytes = 4096;
+  // In place of opaque pages of page_bytes.
+  std::optional<GroupSpec> group;
   // Blocks of one page, 16 tokens each.
   uint64_t block_count = 0;
   // For a daemon of our own.
@@ -49,9 +52,10 @@ struct Stage {
 absl::StatusOr<Stage> SetStage(const BenchOptions& options,
                                const StageOptions& stage_options);
 
-// Attaches to a stage that another process has set.
+// Attaches to a stage that was set, in this process or another one.
 absl::StatusOr<std::unique_ptr<Client>> EnterStage(
-    const std::string& socket, const std::string& namespace_name, bool publish);
+    const std::string& socket, const std::string& namespace_name, bool publish,
+    absl::Duration spin = AttachOptions().spin);
 
 // A daemon of our own with a pool of `pool_bytes` and no namespace.
 absl::StatusOr<std::unique_ptr<tools::DaemonProcess>> StartDaemon(
