@@ -143,11 +143,7 @@ TEST(DaemonLifeTest, WhatWasSubmittedBeforeSigtermIsTakenIn) {
   auto session = RawSession::Attach((*daemon)->socket_path(), SmallSpec());
   ASSERT_THAT(session, IsOk());
   ::kill((*daemon)->pid(), SIGSTOP);
-  protocol::SubmitRecord record{};
-  record.type = static_cast<uint8_t>(protocol::SubmitType::kOpen);
-  record.handle = 1;
-  record.open = {1, 1, 1};
-  session->Post(record);
+  session->PostOpen(1, 1);
   ::kill((*daemon)->pid(), SIGTERM);
   ::kill((*daemon)->pid(), SIGCONT);
 
@@ -226,13 +222,11 @@ TEST(DaemonLifeTest, ADoorbellWakesItFromSleep) {
 
   for (uint32_t i = 0; i < kRounds; ++i) {
     ASSERT_TRUE(Becomes([&] { return asleep.load() != 0; }));
-    protocol::SubmitRecord record{};
-    record.type =
-        static_cast<uint8_t>(i % 2 == 0 ? protocol::SubmitType::kOpen
-                                        : protocol::SubmitType::kClose);
-    record.handle = 1;
-    if (i % 2 == 0) record.open = {1, i + 1, 1};
-    session->Post(record);
+    if (i % 2 == 0) {
+      session->PostOpen(1, i + 1);
+    } else {
+      session->PostClose(1);
+    }
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (asleep.load() != 0) session->RingDoorbell();
     ASSERT_TRUE(Becomes([&] {

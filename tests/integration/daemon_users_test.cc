@@ -48,6 +48,13 @@ int AsNobody(const std::function<int()>& body) {
   return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 101;
 }
 
+// Whether the descriptor, or the file opened again by it, is good for writing.
+bool CanWrite(int fd, uint64_t bytes) {
+  const std::string path = absl::StrCat("/proc/self/fd/", fd);
+  return Mapping::Map(fd, bytes, Mapping::Access::kReadWrite).ok() ||
+         UniqueFd(::open(path.c_str(), O_RDWR)).valid();
+}
+
 TEST(DaemonUsersTest, AnotherUserDoesNotEvenReachAPrivateSocket) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root becomes somebody else";
   DaemonProcess::Options options = SmallDaemon();
@@ -69,8 +76,11 @@ TEST(DaemonUsersTest, AReaderReadsAndDoesNothingElse) {
   auto daemon = DaemonProcess::Start(options);
   ASSERT_THAT(daemon, IsOk());
   const std::string& path = (*daemon)->socket_path();
-  // Somebody makes the namespace.
-  ASSERT_THAT(RawSession::Attach(path, SmallSpec()), IsOk());
+  // Somebody makes the namespace, and publishes: its progress file is number 0.
+  auto owner = RawSession::Attach(path, SmallSpec());
+  ASSERT_THAT(owner, IsOk());
+  ASSERT_TRUE(owner->Lock());
+  ASSERT_TRUE(owner->SealProgress());
 
   EXPECT_EQ(
       AsNobody([&] {
@@ -96,20 +106,46 @@ TEST(DaemonUsersTest, AReaderReadsAndDoesNothingElse) {
           if (!message.ok()) return 6;
           const auto* added = message->body.AsSegmentAdded();
           if (added == nullptr) continue;
-          const std::string path_of =
-              absl::StrCat("/proc/self/fd/", segment[0].get());
-          const bool writable =
-              Mapping::Map(segment[0].get(), added->bytes,
-                           Mapping::Access::kReadWrite)
-                  .ok() ||
-              UniqueFd(::open(path_of.c_str(), O_RDWR)).valid();
+          const bool writable = CanWrite(segment[0].get(), added->bytes);
           const bool readable = Mapping::Map(segment[0].get(), added->bytes,
                                              Mapping::Access::kReadOnly)
                                     .ok();
-          return added->writable || writable || !readable ? 7 : 0;
+          if (added->writable || writable || !readable) return 7;
+          break;
         }
+        std::vector<UniqueFd> progress;
+        if (!client->Call(wire::GetProgressT(), &progress).ok()) return 8;
+        if (CanWrite(progress[0].get(), protocol::kProgressFileBytes) ||
+            !Mapping::Map(progress[0].get(), protocol::kProgressFileBytes,
+                          Mapping::Access::kReadOnly)
+                 .ok()) {
+          return 9;
+        }
+        return 0;
       }),
       0);
+}
+
+// The file is the daemon's, but its client seals it, whoever that is.
+TEST(DaemonUsersTest, APublisherOfAnotherUserSealsItsProgress) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root becomes somebody else";
+  DaemonProcess::Options options = SmallDaemon({"--allow-publish", "*"});
+  options.folder_mode = 0755;
+  auto daemon = DaemonProcess::Start(options);
+  ASSERT_THAT(daemon, IsOk());
+
+  EXPECT_EQ(AsNobody([&] {
+              auto session =
+                  RawSession::Attach((*daemon)->socket_path(), SmallSpec());
+              if (!session.ok()) return 1;
+              const auto get = [&] {
+                return session->connection.Call(wire::GetProgressT()).status();
+              };
+              if (!absl::IsFailedPrecondition(get())) return 2;
+              if (!session->SealProgress()) return 3;
+              return get().ok() ? 0 : 4;
+            }),
+            0);
 }
 
 // A daemon of a user without any rights: private to that user and to root.

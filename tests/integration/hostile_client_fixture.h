@@ -64,15 +64,8 @@ class HostileClientTest : public testing::Test {
     return client.ok() ? *std::move(client) : RawClient();
   }
   static bool IsServed(RawSession& session) {
-    SubmitRecord open{};
-    open.type = static_cast<uint8_t>(SubmitType::kOpen);
-    open.handle = 77;
-    open.open = {1, ++last_publication_, 1};
-    SubmitRecord close{};
-    close.type = static_cast<uint8_t>(SubmitType::kClose);
-    close.handle = 77;
-    session.Post(open);
-    session.Post(close);
+    session.PostOpen(77, ++last_publication_);
+    session.PostClose(77);
     session.RingDoorbell();
     const uint64_t tail = session.client_header().submit_tail.load();
     return Becomes(

@@ -60,7 +60,9 @@ TEST_F(RefusalTest, AnotherProtocolIsRefusedWithBoth) {
 
   EXPECT_THAT(Connect().Call(std::move(attach)),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       AllOf(HasSubstr("999"), HasSubstr("protocol 1"))));
+                       AllOf(HasSubstr("999"),
+                             HasSubstr(absl::StrCat(
+                                 "protocol ", protocol::kProtocolVersion)))));
 }
 
 TEST_F(RefusalTest, ABadSpecificationIsRefusedAndMayBeCorrected) {

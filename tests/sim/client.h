@@ -3,7 +3,7 @@
 
 #include <cstdint>
 #include <deque>
-#include <set>
+#include <memory>
 #include <vector>
 
 #include "daemon/core/session.h"
@@ -13,7 +13,14 @@
 
 namespace kvferry::sim {
 
-// A fake client process with one session: its file, its reply ring, and what
+// A publication that a client has open and that a ticket may be minted for.
+struct OpenHandle {
+  uint32_t handle = 0;
+  uint32_t group = 0;
+  std::vector<BlockKey> chain;
+};
+
+// A fake client process with one session: its files, its reply ring, and what
 // it does, one small step at a time, so that the daemon can come in between.
 class Client : public core::ReplySink {
  public:
@@ -35,15 +42,24 @@ class Client : public core::ReplySink {
 
   uint16_t session() const { return session_; }
   core::SessionMemory memory() const;
+  // Its progress file, which readers may have mapped beyond its death.
+  const std::shared_ptr<FakeFile>& progress() const { return progress_; }
 
   // ReplySink
   uint32_t Room() const override;
   void Push(const protocol::ReplyRecord& record) override;
 
-  // Block uses this client has validated pins on.
+  // Block uses this client has validated pins on: found ready, and found while
+  // they were being written.
   virtual std::vector<BlockUse> validated() const { return {}; }
-  // Block uses this client may write.
+  virtual std::vector<BlockUse> followed() const { return {}; }
+  // Those of followed() that every writer's word has passed.
+  virtual std::vector<BlockUse> promised() const { return {}; }
+  // Block uses this client may write, and the publication it does that for.
   virtual std::vector<BlockUse> writable() const { return {}; }
+  virtual uint64_t identity() const { return 0; }
+  // Null without a publication that the daemon has opened for it.
+  virtual const OpenHandle* open_handle() const { return nullptr; }
 
  protected:
   virtual void DoStep() = 0;
@@ -54,94 +70,20 @@ class Client : public core::ReplySink {
   protocol::SessionClientHeader& header() {
     return *file_.At<protocol::SessionClientHeader>(0);
   }
+  static protocol::ProgressRecord& ProgressAt(const FakeFile& file,
+                                              uint32_t record) {
+    return file.At<protocol::ProgressRecord>(
+        protocol::kProgressRecordsOffset)[record];
+  }
 
   World& world_;
   const uint16_t session_;
   FakeFile file_;
+  const std::shared_ptr<FakeFile> progress_;
   bool dead_ = false;
   bool winding_down_ = false;
   std::deque<std::vector<protocol::SubmitRecord>> submissions_;
   std::deque<protocol::ReplyRecord> replies_;
-};
-
-// Matches random prefixes step by step, reads what it hit, unpins.
-class Reader : public Client {
- public:
-  using Client::Client;
-  bool idle() const override { return phase_ == Phase::kIdle; }
-  std::vector<BlockUse> validated() const override;
-
- protected:
-  void DoStep() override;
-
- private:
-  enum class Phase { kIdle, kPin, kValidate, kRead, kUnpin };
-  struct Hit {
-    BlockKey key;
-    uint32_t slot = 0;  // bucket * 8 + slot
-    uint64_t word = 0;
-    bool pinned = false;
-    bool valid = false;
-  };
-  void FindAll();
-  void Touch();
-
-  Phase phase_ = Phase::kIdle;
-  uint32_t group_ = 0;
-  std::vector<Hit> hits_;
-  size_t at_ = 0;
-  uint32_t reads_left_ = 0;
-};
-
-// Publishes chains, alone or as one rank of several; commits in any order,
-// aborts, gives grants back when asked.
-class Publisher : public Client {
- public:
-  Publisher(World* world, uint16_t session, uint64_t slice_set);
-  bool idle() const override;
-  std::vector<BlockUse> writable() const override;
-  // Answers it still waits for.
-  uint32_t unanswered() const;
-
- protected:
-  void DoStep() override;
-
- private:
-  enum class Answered : uint8_t {
-    kNo,
-    kWriting,
-    kElsewhere,  // exists, in flight, no space, void
-    kEnding,     // commit or abort sent
-    kEnded,
-  };
-  struct Position {
-    BlockKey key;
-    uint32_t offered = protocol::kNoBlock;
-    uint32_t block = protocol::kNoBlock;
-    uint32_t generation = 0;
-    uint64_t written = 0;  // slices
-    Answered answered = Answered::kNo;
-    bool committing = false;
-  };
-
-  void OpenSome();
-  void BeginSome();
-  void EndSome(bool commit);
-  void CloseIt();
-  void TakeReply();
-  bool WriteOne();
-  uint64_t Slices() const;
-
-  const uint64_t slice_set_;
-  std::vector<std::vector<uint32_t>> grants_;  // by group
-  bool open_ = false;
-  bool closing_ = false;
-  uint32_t handle_ = 0;
-  uint32_t group_ = 0;
-  uint64_t identity_ = 0;
-  std::vector<BlockKey> chain_;
-  std::vector<Position> positions_;
-  uint32_t closes_sent_ = 0;
 };
 
 }  // namespace kvferry::sim

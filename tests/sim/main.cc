@@ -19,14 +19,10 @@ namespace {
 
 // True when the run of `seed` violated something (or aborted on it).
 bool RunSeed(uint64_t seed, uint32_t steps, bool quiet,
-             kvferry::sim::World::Totals* totals) {
+             kvferry::sim::Totals* totals) {
   kvferry::sim::World world(seed);
   const absl::Status status = world.Run(steps);
-  totals->published += world.totals().published;
-  totals->evicted += world.totals().evicted;
-  totals->aborted += world.totals().aborted;
-  totals->pages_read += world.totals().pages_read;
-  totals->leases += world.totals().leases;
+  *totals += world.totals();
   if (!status.ok() && !quiet) {
     fmt::print(stderr,
                "seed {}: {}\n  replay: kvferry_sim --seeds 1 "
@@ -41,7 +37,7 @@ bool RunSeedApart(uint64_t seed, uint32_t steps) {
   const pid_t child = ::fork();
   if (child == 0) {
     std::freopen("/dev/null", "w", stderr);
-    kvferry::sim::World::Totals totals;
+    kvferry::sim::Totals totals;
     ::_exit(RunSeed(seed, steps, true, &totals) ? 1 : 0);
   }
   int status = 0;
@@ -65,7 +61,7 @@ int main(int argc, char** argv) {
                "succeed when a violation is found");
   CLI11_PARSE(app, argc, argv);
 
-  kvferry::sim::World::Totals totals;
+  kvferry::sim::Totals totals;
   for (uint64_t seed = first; seed < first + seeds; ++seed) {
     const bool violated = expect_violation
                               ? RunSeedApart(seed, steps)
@@ -83,12 +79,25 @@ int main(int argc, char** argv) {
   }
   fmt::print(
       "{} seeds of {} steps: {} blocks published, {} evicted, {} aborted, {} "
-      "pages read under pins, {} tickets; 0 violations\n",
+      "pages read under pins, {} tickets\n"
+      "  streaming: {} blocks read while they were pending, {} of them by a "
+      "layer, {} keys awaited, {} streams ended short\n"
+      "  standby: {} blocks, {} adopted; {} stalls, {} blocks by the word of "
+      "the dead, {} publications without a slot\n"
+      "  tickets in flight: {}, hand-over data seen {} times; 0 violations\n",
       seeds, steps, totals.published, totals.evicted, totals.aborted,
-      totals.pages_read, totals.leases);
-  const bool did_everything = totals.published > 0 && totals.evicted > 0 &&
-                              totals.aborted > 0 && totals.pages_read > 0;
-  if (!did_everything && seeds >= 20) {
+      totals.pages_read, totals.leases, totals.followed, totals.layered,
+      totals.awaited, totals.failed_streams, totals.standbys, totals.adopted,
+      totals.stalls, totals.wills, totals.unfollowable, totals.leases_in_flight,
+      totals.hand_overs);
+  const bool did_everything =
+      totals.published > 0 && totals.evicted > 0 && totals.aborted > 0 &&
+      totals.pages_read > 0 && totals.leases > 0 && totals.followed > 0 &&
+      totals.layered > 0 && totals.awaited > 0 && totals.failed_streams > 0 &&
+      totals.standbys > 0 && totals.adopted > 0 && totals.stalls > 0 &&
+      totals.wills > 0 && totals.unfollowable > 0 &&
+      totals.leases_in_flight > 0 && totals.hand_overs > 0;
+  if (!did_everything && seeds >= 50) {
     fmt::print(stderr, "something of it never happened\n");
     return 1;
   }

@@ -6,41 +6,43 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "tests/sim/client.h"
+#include "tests/sim/hoarder.h"
+#include "tests/sim/publisher.h"
+#include "tests/sim/reader.h"
+#include "tests/sim/stream_reader.h"
 
 namespace kvferry::sim {
 namespace {
 
-constexpr uint32_t kClients = 6;
+constexpr uint32_t kClients = 8;
 
 // Group 0 has three slices, group 1 one (as MLA has).
 protocol::Geometry MakeGeometry(uint32_t blocks_each) {
   NamespaceSpec spec;
   spec.name = "sim";
-  spec.groups = {OpaqueGroup(16, 4096, 3), OpaqueGroup(16, 4096, 1)};
+  spec.groups = {OpaqueGroup(16, 4096, World::kSlices),
+                 OpaqueGroup(16, 4096, 1)};
   auto geometry = protocol::PlanGeometry(
-      spec, uint64_t{blocks_each} * (3 + 1) * 4096, 8 * 4096);
+      spec, uint64_t{blocks_each} * (World::kSlices + 1) * 4096, 8 * 4096);
   KVFERRY_CHECK(geometry.ok());
   return *geometry;
-}
-
-uint64_t Mix(uint64_t x) {  // splitmix64's finaliser
-  x += 0x9e3779b97f4a7c15;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
 }
 
 }  // namespace
 
 World::World(uint64_t seed)
     : random_(seed),
-      // From a handful of blocks (everything is short) to a few hundred, where
-      // a session's grants (1 %) are not zero.
+      // A third of the seeds let time pass so fast that everybody is late.
+      pace_ms_(seed % 3 == 1 ? 30 : 5),
+      // From a handful of blocks (everything is short) to where a session's
+      // grants (1 %) are not zero.
       geometry_(
-          MakeGeometry(seed % 3 == 0 ? 12 + seed % 30 : 150 + seed % 300)),
+          MakeGeometry(seed % 4 == 0 ? 12 + seed % 30 : 100 + seed % 120)),
       index_(protocol::IndexFileBytes(geometry_.bucket_count)),
       state_(protocol::StateFileBytes(geometry_.block_capacity)),
-      pages_(uint64_t{geometry_.block_capacity} * protocol::kSlicesMax) {
+      pages_(uint64_t{geometry_.block_capacity} * kSlices * kLayers),
+      wakes_(protocol::kPublicationSlots),
+      leases_(this) {
   core::NamespaceConfig config;
   config.epoch = 1;
   config.geometry = geometry_;
@@ -49,78 +51,75 @@ World::World(uint64_t seed)
       core::NamespaceMemory{index_.At<protocol::IndexHeader>(0),
                             state_.At<protocol::StateHeader>(0)},
       std::array<std::byte, 32>{}, NamespaceSalt{});
+  if (seed % 25 != 4) return;
+  // All slots but three are somebody's; each session has 255 records.
+  constexpr uint32_t kEach = 240;
+  for (uint32_t left = protocol::kPublicationSlots - 3; left > 0;) {
+    const uint32_t count = std::min(left, kEach);
+    auto hoarder = std::make_unique<Hoarder>(this, next_session_++, count);
+    const absl::Status added = core_->AddSession(
+        hoarder->session(), true, hoarder->memory(), hoarder.get(), now_ms_);
+    if (!added.ok()) Fail(std::string(added.message()));
+    hoarder->OpenAll();
+    hoarders_.push_back(std::move(hoarder));
+    left -= count;
+  }
 }
 
 World::~World() = default;
 
-uint32_t World::Random(uint32_t below) {
-  return static_cast<uint32_t>(random_() % below);
-}
-
-void World::Fail(std::string what) {
-  if (failure_.ok()) {
-    failure_ =
-        absl::InternalError(absl::StrCat("step ", steps_done_, ": ", what));
+std::unique_ptr<Client> World::MakeClient(uint16_t session) {
+  switch (Random(8)) {
+    case 0:
+      return std::make_unique<Reader>(this, session);
+    case 1:
+    case 2:
+    case 3:
+      return std::make_unique<StreamReader>(this, session);
+    case 4:
+      return std::make_unique<Publisher>(this, session, 0b011);
+    case 5:
+      return std::make_unique<Publisher>(this, session, 0b100);
+    default:
+      return std::make_unique<Publisher>(this, session, 0b111);
   }
-}
-
-protocol::BlockStateWord World::state(uint32_t block) const {
-  return protocol::UnpackBlockState(
-      state_.At<protocol::BlockStateRecord>(protocol::kHeaderBytes)[block]
-          .word.load());
-}
-
-std::vector<BlockKey> World::Chain(uint32_t group, uint32_t root,
-                                   uint32_t length) const {
-  std::vector<BlockKey> keys;
-  uint64_t path = group * 1000 + root / 2;  // two roots share their first half
-  for (uint32_t i = 0; i < length; ++i) {
-    path = Mix(path * 31 + (i < 4 ? 0 : root));
-    keys.push_back({Mix(path), Mix(path + 1)});
-  }
-  return keys;
-}
-
-uint64_t World::Content(const BlockKey& key, uint32_t slice) {
-  return Mix(key.lo ^ Mix(key.hi + slice));
 }
 
 void World::AddClients() {
   while (clients_.size() < kClients) {
-    const uint16_t session = next_session_++;
-    std::unique_ptr<Client> client;
-    switch (Random(5)) {
-      case 0:
-      case 1:
-        client = std::make_unique<Reader>(this, session);
-        break;
-      case 2:
-        client = std::make_unique<Publisher>(this, session, 0b111);
-        break;
-      case 3:
-        client = std::make_unique<Publisher>(this, session, 0b011);
-        break;
-      case 4:
-        client = std::make_unique<Publisher>(this, session, 0b100);
-        break;
-    }
+    std::unique_ptr<Client> client = MakeClient(next_session_++);
     const absl::Status added = core_->AddSession(
-        session, true, client->memory(), client.get(), now_ms_);
+        client->session(), true, client->memory(), client.get(), now_ms_);
     if (!added.ok()) Fail(std::string(added.message()));
     clients_.push_back(std::move(client));
   }
 }
 
-void World::Operate() {
-  switch (Random(40)) {
-    case 0: {
-      for (const auto& client : clients_) {
-        for (const BlockUse& use : client->writable()) cleared_.insert(use);
-      }
-      core_->Clear();
-      leases_.clear();
-      return;
+void World::WrapProgressFiles() {
+  for (uint32_t i = 0; i < protocol::kSessionsPerNamespaceMax; ++i) {
+    Hoarder passer_by(this, next_session_++, 0);
+    const absl::Status added = core_->AddSession(
+        passer_by.session(), false, passer_by.memory(), &passer_by, now_ms_);
+    if (!added.ok()) Fail(std::string(added.message()));
+    core_->RemoveSession(passer_by.session(), now_ms_);
+  }
+}
+
+void World::Clear() {
+  for (const auto& client : clients_) {
+    for (const BlockUse& use : client->writable()) {
+      // Not what it only offered: that is begun under the new content epoch.
+      if (state(use.first).generation == use.second) cleared_.insert(use);
     }
+  }
+  core_->Clear();
+}
+
+void World::Operate() {
+  switch (Random(42)) {
+    case 0:
+      if (Chance(50)) Clear();
+      return;
     case 1:
     case 2:
       core_->Evict("", 1 + Random(5), now_ms_);
@@ -131,30 +130,43 @@ void World::Operate() {
       return;
     case 5:
     case 6:
+    case 7:
+      leases_.HoldReady();
+      return;
     case 8:
     case 9:
-    case 10: {
-      const uint32_t group = Random(2);
-      const std::vector<BlockKey> keys = Chain(group, Random(6), 1 + Random(3));
-      auto lease = core_->HoldLease(group, keys, 1 + Random(2), now_ms_ + 1000);
-      if (!lease.ok()) return;
-      std::vector<BlockUse> uses;
-      for (uint32_t block : core_->FindLease(*lease)->blocks) {
-        uses.emplace_back(block, state(block).generation);
-      }
-      leases_[*lease] = uses;
-      ++totals_.leases;
+      leases_.ReleaseSome();
       return;
-    }
-    case 7:
-      if (!leases_.empty()) {
-        const uint64_t lease = leases_.begin()->first;
-        (void)core_->ReleaseLease(lease);
-        if (core_->FindLease(lease) == nullptr) leases_.erase(lease);
-      }
+    case 10:
+    case 11:
+    case 12:
+      leases_.ExtendSome();
+      return;
+    case 13:
+      if (Chance(2)) WrapProgressFiles();
       return;
     default:
+      leases_.HoldInFlight(*clients_[Random(kClients)]);
       return;
+  }
+}
+
+void World::Remove(size_t which) {
+  const uint16_t session = clients_[which]->session();
+  const uint64_t before = core_->counters().published_blocks;
+  core_->RemoveSession(session, now_ms_);
+  totals_.wills += core_->counters().published_blocks - before;
+  leases_.SessionEnded(session);
+  clients_.erase(clients_.begin() + static_cast<std::ptrdiff_t>(which));
+}
+
+void World::TakeWakes() {
+  const auto* first = &publication(0);
+  for (const std::atomic<uint32_t>* word : core_->TakeWakes()) {
+    const auto* record = reinterpret_cast<const protocol::PublicationRecord*>(
+        reinterpret_cast<const std::byte*>(word) -
+        offsetof(protocol::PublicationRecord, changes));
+    ++wakes_.at(static_cast<size_t>(record - first));
   }
 }
 
@@ -166,77 +178,104 @@ void World::Step() {
     core_->AddSegment(plans[segments_added_++]);
   }
   AddClients();
-  now_ms_ += Random(30);
+  now_ms_ += Random(pace_ms_);
   const uint32_t which = Random(kClients);
   Client& client = *clients_[which];
   const uint32_t dice = Random(1000);
-  if (dice < 550) {
+  if (dice < 700) {
     client.Step();
   } else if (dice < 900) {
-    if (!client.dead()) client.Pump();
-  } else if (dice < 960) {
+    // The daemon may take in what a client left that died a moment ago.
+    if (!client.dead() || Chance(50)) client.Pump();
+  } else if (dice < 950) {
     core_->Tick(now_ms_);
     core_->TakePokes();
-    std::erase_if(leases_, [this](const auto& lease) {
-      return core_->FindLease(lease.first) == nullptr;
-    });
-  } else if (dice < 990) {
+  } else if (dice < 985) {
     Operate();
-  } else if (dice < 994) {
+  } else if (dice < 990) {
     client.Die();
   } else if (client.dead()) {
-    core_->RemoveSession(client.session(), now_ms_);
-    clients_.erase(clients_.begin() + which);
+    Remove(which);
+  }
+  if (Chance(80)) TakeWakes();
+}
+
+void World::CheckPins(const Client& client) {
+  auto stands = [this](const BlockUse& use, bool may_be_written) {
+    const protocol::BlockStateWord now = state(use.first);
+    return now.generation == use.second &&
+           (now.state == protocol::BlockState::kReady ||
+            now.state == protocol::BlockState::kQuarantined ||
+            (may_be_written && now.state == protocol::BlockState::kPublishing));
+  };
+  for (const BlockUse& use : client.validated()) {
+    if (stands(use, false)) continue;
+    Fail(absl::StrCat("block ", use.first,
+                      " was taken from under a validated pin"));
+  }
+  for (const BlockUse& use : client.followed()) {
+    if (stands(use, true)) continue;
+    Fail(absl::StrCat("block ", use.first,
+                      " was taken from under who followed it"));
+  }
+  for (const BlockUse& use : client.promised()) {
+    const protocol::BlockStateWord now = state(use.first);
+    if (now.generation == use.second &&
+        now.state != protocol::BlockState::kQuarantined) {
+      continue;
+    }
+    Fail(absl::StrCat("block ", use.first,
+                      " was whole by its writers' words, and was given up"));
+  }
+}
+
+void World::CheckWrites(const Client& client) {
+  for (const BlockUse& use : client.writable()) {
+    const protocol::BlockStateWord now = state(use.first);
+    const bool begun = now.generation == use.second &&
+                       (now.state == protocol::BlockState::kPublishing ||
+                        now.state == protocol::BlockState::kQuarantined);
+    const bool offered = now.state == protocol::BlockState::kGranted &&
+                         now.owner == client.session();
+    if (!begun && !offered) {
+      Fail(absl::StrCat("block ", use.first,
+                        " was taken from a rank that may write it"));
+    }
+    writers_.emplace_back(use, client.identity());
   }
 }
 
 void World::Check() {
+  writers_.clear();
   for (const auto& client : clients_) {
-    for (const auto& [block, generation] : client->validated()) {
-      const protocol::BlockStateWord now = state(block);
-      if (now.generation != generation ||
-          (now.state != protocol::BlockState::kReady &&
-           now.state != protocol::BlockState::kQuarantined)) {
-        Fail(absl::StrCat("block ", block,
-                          " was taken from under a validated pin"));
-      }
-    }
-    for (const auto& [block, generation] : client->writable()) {
-      const protocol::BlockStateWord now = state(block);
-      if (now.generation != generation ||
-          (now.state != protocol::BlockState::kPublishing &&
-           now.state != protocol::BlockState::kQuarantined)) {
-        Fail(absl::StrCat("block ", block,
-                          " was taken from a rank that may write it"));
-      }
+    CheckPins(*client);
+    CheckWrites(*client);
+  }
+  std::sort(writers_.begin(), writers_.end());
+  for (size_t i = 1; i < writers_.size(); ++i) {
+    if (writers_[i].first.first == writers_[i - 1].first.first &&
+        writers_[i].second != writers_[i - 1].second) {
+      Fail(absl::StrCat("block ", writers_[i].first.first,
+                        " is written by two publications"));
     }
   }
-  for (const auto& [lease, uses] : leases_) {
-    for (const auto& [block, generation] : uses) {
-      const protocol::BlockStateWord now = state(block);
-      if (now.generation != generation ||
-          now.state != protocol::BlockState::kReady) {
-        Fail(absl::StrCat("block ", block, " was taken from ticket ", lease));
-      }
-    }
-  }
+  leases_.Check();
   const absl::Status status = core_->CheckInvariants();
   if (!status.ok()) Fail(std::string(status.message()));
 }
 
 void World::Rest() {
-  // Nobody dies or starts anything any more: every question is answered, and
-  // every block is free, granted or ready in the end.
-  for (auto it = clients_.begin(); it != clients_.end();) {
-    if ((*it)->dead()) {
-      core_->RemoveSession((*it)->session(), now_ms_);
-      it = clients_.erase(it);
+  for (size_t which = clients_.size(); which-- > 0;) {
+    if (clients_[which]->dead()) {
+      Remove(which);
     } else {
-      (*it++)->WindDown();
+      clients_[which]->WindDown();
     }
   }
   bool idle = false;
-  for (uint32_t round = 0; round < 5000 && !idle && failure_.ok(); ++round) {
+  // Longer than a publication that nobody finishes lingers.
+  constexpr uint32_t kRounds = 6000;
+  for (uint32_t round = 0; round < kRounds && !idle && failure_.ok(); ++round) {
     idle = true;
     for (const auto& client : clients_) {
       client->Step();
@@ -244,14 +283,23 @@ void World::Rest() {
       idle = idle && client->idle();
     }
     now_ms_ += 5;
+    if (round % 10 == 0) core_->Tick(now_ms_);
+    TakeWakes();
   }
   totals_.published += core_->counters().published_blocks;
   totals_.evicted += core_->counters().evicted_blocks;
   totals_.aborted += core_->counters().aborted_blocks;
-  if (!idle) Fail("a client waits for an answer that does not come");
+  totals_.standbys += core_->counters().standby_blocks;
+  totals_.adopted += core_->counters().adopted_blocks;
+  totals_.stalls += core_->counters().stalled_publications;
+  if (!idle) Fail("a client waits for what does not come");
   now_ms_ += protocol::kPublicationLingerMs + 1;
   core_->Tick(now_ms_);
   Check();
+  CheckRest();
+}
+
+void World::CheckRest() {
   for (uint32_t g = 0; g < 2; ++g) {
     const core::GroupCounts counts = core_->counts(g);
     if (counts.publishing != 0 || counts.quarantined != 0) {
@@ -264,8 +312,18 @@ void World::Rest() {
     core_->RemoveSession(client->session(), now_ms_);
   }
   clients_.clear();
+  for (const auto& hoarder : hoarders_) {
+    core_->RemoveSession(hoarder->session(), now_ms_);
+  }
   for (uint32_t g = 0; g < 2; ++g) {
     if (core_->counts(g).granted != 0) Fail("grants outlive their session");
+  }
+  if (core_->publication_count() != 0) Fail("publications outlive everybody");
+  for (uint32_t slot = 0; slot < protocol::kPublicationSlots; ++slot) {
+    if (publication(slot).phase ==
+        static_cast<uint32_t>(protocol::PublicationPhase::kOpen)) {
+      Fail(absl::StrCat("at rest publication slot ", slot, " is open"));
+    }
   }
   Check();
 }

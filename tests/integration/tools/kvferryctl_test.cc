@@ -121,6 +121,11 @@ TEST_F(KvferryctlTest, CreatesAndListsNamespaces) {
   EXPECT_EQ(list[0]["dtype"], "bf16");
   EXPECT_EQ(list[0]["quota_bytes"], 16 << 20);
   EXPECT_EQ(list[0]["fingerprint"].get<std::string>().size(), 64u);
+  for (const char* const counter :
+       {"standby_blocks", "adopted_blocks", "stalled_publications",
+        "open_publications"}) {
+    EXPECT_EQ(list[0][counter], 0) << counter;
+  }
   ASSERT_EQ(list[0]["groups"].size(), 2u);
   EXPECT_EQ(list[0]["groups"][0]["page_bytes"], 2 * 2 * 64 * 2 * 16);
   EXPECT_EQ(list[0]["groups"][0]["slice_count"], 2);
@@ -131,6 +136,7 @@ TEST_F(KvferryctlTest, CreatesAndListsNamespaces) {
   EXPECT_THAT(text, HasSubstr("m@r1"));
   EXPECT_THAT(text, HasSubstr("16 MiB"));
   EXPECT_THAT(text, HasSubstr("trailing 4"));
+  EXPECT_THAT(text, HasSubstr("STALLED"));
 
   const ProgramResult again = Ctl(create);
   EXPECT_EQ(again.exit_code, 1);

@@ -1,0 +1,50 @@
+#ifndef KVFERRY_TESTS_SIM_TOTALS_H_
+#define KVFERRY_TESTS_SIM_TOTALS_H_
+
+#include <cstdint>
+
+namespace kvferry::sim {
+
+// What runs did, so that a simulation that does nothing is noticed.
+struct Totals {
+  uint64_t published = 0;
+  uint64_t evicted = 0;
+  uint64_t aborted = 0;
+  uint64_t pages_read = 0;
+  uint64_t leases = 0;
+  uint64_t leases_in_flight = 0;
+  uint64_t hand_overs = 0;      // looks at those of a handle that had ended
+  uint64_t followed = 0;        // blocks read whole while they were pending
+  uint64_t layered = 0;         // blocks of which a layer was
+  uint64_t awaited = 0;         // keys waited for before they were begun
+  uint64_t failed_streams = 0;  // that ended without all their keys
+  uint64_t standbys = 0;
+  uint64_t adopted = 0;  // standbys that took a failed one's place
+  uint64_t stalls = 0;
+  uint64_t wills = 0;         // blocks ready by what a dead writer's word said
+  uint64_t unfollowable = 0;  // publications without a slot
+
+  Totals& operator+=(const Totals& other) {
+    published += other.published;
+    evicted += other.evicted;
+    aborted += other.aborted;
+    pages_read += other.pages_read;
+    leases += other.leases;
+    leases_in_flight += other.leases_in_flight;
+    hand_overs += other.hand_overs;
+    followed += other.followed;
+    layered += other.layered;
+    awaited += other.awaited;
+    failed_streams += other.failed_streams;
+    standbys += other.standbys;
+    adopted += other.adopted;
+    stalls += other.stalls;
+    wills += other.wills;
+    unfollowable += other.unfollowable;
+    return *this;
+  }
+};
+
+}  // namespace kvferry::sim
+
+#endif  // KVFERRY_TESTS_SIM_TOTALS_H_
