@@ -76,6 +76,14 @@ void ProgressWriter::GiveUp() {
   Changed();
 }
 
+void ProgressWriter::GoOn() {
+  if (!gave_up_) return;
+  gave_up_ = false;
+  if (!open()) return;
+  record_->given_up.store(0, std::memory_order_release);
+  Changed();
+}
+
 void ProgressWriter::Close() {
   record_ = nullptr;
   hand_over_ = nullptr;

@@ -40,8 +40,10 @@ class ProgressWriter {
   // REQUIRES  open(), bytes.size() <= kHandOverBytesMax
   void SetHandOver(absl::string_view bytes);
 
-  // What is not done now never will be.
+  // What is not done now never will be ...
   void GiveUp();
+  // ... but more is begun after all.
+  void GoOn();
 
   // To be called before the daemon is told that the handle is closed.
   void Close();

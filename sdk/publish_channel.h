@@ -103,8 +103,8 @@ class PublishChannel {
   // Waits until every commit of the publication is answered.
   absl::Status WaitForAnswers(PublicationRecord* record, absl::Time deadline);
 
-  // Gives up what is not committed, and says so to readers. Blocks begun after
-  // it reach them through the index alone. Does not wait.
+  // Gives up what is not committed, and says so to readers. What is begun
+  // afterwards they see when it is ready, not before. Does not wait.
   void Abort(PublicationRecord* record);
   // Gives one position up; what follows it may still be committed.
   void AbortOne(PublicationRecord* record, uint32_t position);

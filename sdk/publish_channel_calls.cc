@@ -93,6 +93,9 @@ absl::StatusOr<uint32_t> PublishChannel::Begin(
                      protocol::kEntriesPerSessionMax, "; close some"));
   }
 
+  // Before a reader can see any of it.
+  record->progress.GoOn();
+
   // Slices that other ranks write too must get the same answer everywhere, so
   // only the daemon decides about those.
   const bool whole = record->whole();

@@ -68,6 +68,8 @@ class Connection {
   void ReplyError(uint32_t id, const absl::Status& status);
   // Sends what waits, as far as the socket takes it.
   void Flush();
+  // Whether messages wait because the client does not read.
+  bool backlogged() const { return !outbox_.empty(); }
 
   // The first call decides.
   void Close(End end, absl::string_view reason);

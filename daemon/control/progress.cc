@@ -16,6 +16,12 @@ namespace {
 absl::StatusOr<ClientSession*> Find(const Request& request,
                                     const ClientSession& session,
                                     uint8_t file) {
+  // A descriptor in the outbox is one more of the daemon's own, and nothing
+  // else bounds how many of them one client asks for.
+  if (request.connection.backlogged()) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "progress file ", file, ": read the replies that wait for you first"));
+  }
   KVFERRY_ASSIGN_OR_RETURN(const uint16_t number,
                            session.host->core().SessionOfProgressFile(file));
   ClientSession* const found = request.node.FindSession(number);

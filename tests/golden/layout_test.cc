@@ -114,7 +114,7 @@ TEST(LayoutTest, IndexHeader) {
   header.groups[0].head_bytes = 256;
   header.coarse_now_ms = 77;
   header.daemon_asleep = 1;
-  EXPECT_EQ(Bytes(header, 0, 48), Golden("4b5646494e444558 01000000 02000000"
+  EXPECT_EQ(Bytes(header, 0, 48), Golden("4b5646494e444558 02000000 02000000"
                                          "0807060504030201 0300000000000000"
                                          "04000000 05000000"
                                          "0600000000000000"));

@@ -133,6 +133,35 @@ TEST_F(ProgressRequestTest, WithoutASessionItClosesTheConnection) {
   EXPECT_TRUE(daemon_->WaitForLog("GetProgress before Attach"));
 }
 
+// Goal    who asks and does not read does not use up the daemon's descriptors.
+// Method  more requests than a socket holds replies to; only then it reads.
+TEST_F(ProgressRequestTest, WhoDoesNotReadIsGivenNoMoreDescriptors) {
+  RawSession session = Attach();
+  ASSERT_TRUE(session.SealProgress());
+  const uint8_t file = FileOf(session, Open(session, 1));
+  constexpr int kRequests = 1200;
+  for (int i = 0; i < kRequests; ++i) {
+    ASSERT_TRUE(session.connection.Send(Get(file)));
+  }
+
+  int refused = 0;
+  for (int answered = 0; answered < kRequests;) {
+    const auto message = session.connection.Receive();
+    ASSERT_THAT(message, IsOk());
+    if (message->id == 0) continue;
+    ++answered;
+    if (const wire::ErrorT* error = message->body.AsError()) {
+      ++refused;
+      EXPECT_EQ(error->code,
+                static_cast<uint32_t>(absl::StatusCode::kResourceExhausted));
+      EXPECT_THAT(error->message, HasSubstr("read the replies"));
+    }
+  }
+
+  EXPECT_GT(refused, 0);
+  EXPECT_THAT(session.connection.Call(Get(file)), IsOk());
+}
+
 // Goal    numbers are a namespace's: no session reaches another namespace.
 // Method  each of two namespaces has the file 0, one has 1 as well.
 TEST(ProgressNamespacesTest, AnotherNamespacesFilesAreOutOfReach) {

@@ -65,6 +65,31 @@ TEST_F(StreamFailureTest, AnAbortFailsExactlyWhatIsNotComplete) {
   EXPECT_TRUE(MemoryIsBack());
 }
 
+// Goal    An abort is about what was begun before it: blocks that are appended
+//         after it can be followed to their end.
+TEST_F(StreamFailureTest, WhatIsAppendedAfterAnAbortCanBeFollowed) {
+  ASSERT_NO_FATAL_FAILURE(Begin(8));
+  ASSERT_THAT(writer_->Produce(0, 3), IsOk());
+  ASSERT_THAT(writer_->Abort(), IsOk());
+  ExpectFailedAfter(3);
+  const std::vector<BlockKey> more = Keys(100, 6);
+  ASSERT_THAT(writer_->Begin(100, 6), IsOkAndHolds(8));
+  ASSERT_TRUE(AreComing(reader_.get(), more));
+  PrefixStream stream;
+  ASSERT_THAT(reader_->Match(more, {}, &stream), IsOk());
+  EXPECT_THAT(stream.status(), IsOk());
+  EXPECT_THAT(stream.WaitChunk(1, absl::Now() + absl::Milliseconds(50)),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+  ASSERT_THAT(writer_->Produce(8, 4), IsOk());
+  EXPECT_THAT(stream.WaitChunk(4, Soon()), IsOk());
+  // And once more.
+  ASSERT_THAT(writer_->Abort(), IsOk());
+  EXPECT_THAT(stream.WaitChunk(6, Soon()),
+              StatusIs(absl::StatusCode::kAborted));
+  EXPECT_EQ(stream.ok_blocks(), 4);
+  EXPECT_TRUE(OkBlocksAreRight(stream, more));
+}
+
 TEST_F(StreamFailureTest, WhatAPullerCopiedOfAFailedBlockDoesNotCount) {
   ASSERT_NO_FATAL_FAILURE(Begin(8));
   absl::Status pulled;

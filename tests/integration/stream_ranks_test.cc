@@ -127,7 +127,8 @@ TEST_F(StreamRanksTest, OneRankKilledFailsWhatItHadNotWritten) {
   EXPECT_TRUE(OkBlocksAreRight(stream_, keys_, /*slices=*/2));
   stream_.Release();
   // The other rank still holds what it has begun and not ended.
-  EXPECT_EQ(Blocks().quarantined, kBlocks - 12);
+  EXPECT_TRUE(
+      Eventually([this] { return Blocks().quarantined == kBlocks - 12; }));
   ASSERT_THAT(ranks_[0]->CommitAndWait(12, 8), IsOk());
   EXPECT_THAT(ranks_[0]->Outcome(12), IsOkAndHolds(BlockOutcome::kVoid));
   EXPECT_TRUE(MemoryIsBack());
@@ -150,6 +151,38 @@ TEST_F(StreamRanksTest, WhatADeadRankHadWrittenIsCompletedByTheOther) {
   ASSERT_THAT(reader_->Match(keys_, {}, &again), IsOk());
   EXPECT_EQ(again.ok_blocks(), 9);
   EXPECT_TRUE(OkBlocksAreRight(again, keys_, /*slices=*/2));
+}
+
+// Goal    A rank that died before it came to a block never will: readers of
+// what
+//         the others go on with are told, and do not wait for the others' end.
+TEST_F(StreamRanksTest, ARankKilledBeforeItBeganFailsWhatTheOthersBegin) {
+  ASSERT_THAT(ranks_[0]->Begin(0, 10), IsOkAndHolds(0));
+  ASSERT_THAT(ranks_[1]->Begin(0, 6), IsOkAndHolds(0));
+  ASSERT_THAT(ranks_[0]->Produce(0, 10), IsOk());
+  ASSERT_THAT(ranks_[1]->Produce(0, 6), IsOk());
+  const std::vector<BlockKey> begun = Keys(0, 10);
+  ASSERT_TRUE(AreComing(reader_.get(), begun));
+  ASSERT_THAT(reader_->Match(begun, {}, &stream_), IsOk());
+  ASSERT_THAT(stream_.WaitChunk(6, Soon()), IsOk());
+
+  const absl::Time killed = absl::Now();
+  ranks_[1]->Kill();
+  EXPECT_THAT(stream_.WaitChunk(10, absl::Now() + absl::Seconds(5)),
+              StatusIs(absl::StatusCode::kAborted));
+  EXPECT_LT(absl::Now() - killed, kReleased);
+  EXPECT_EQ(stream_.ok_blocks(), 6);
+  // Nor does anybody wait for what the other begins now.
+  ASSERT_THAT(ranks_[0]->Begin(10, 4), IsOkAndHolds(10));
+  EXPECT_THAT(ranks_[0]->Outcome(10), IsOkAndHolds(BlockOutcome::kVoid));
+  ASSERT_THAT(reader_->Match(keys_, {}, &stream_), IsOk());
+  EXPECT_THAT(stream_.WaitChunk(7, absl::Now() + absl::Seconds(5)),
+              testing::AnyOf(StatusIs(absl::StatusCode::kAborted),
+                             StatusIs(absl::StatusCode::kNotFound)));
+  EXPECT_EQ(stream_.ok_blocks(), 6);
+  EXPECT_TRUE(OkBlocksAreRight(stream_, keys_, /*slices=*/2));
+  stream_.Release();
+  EXPECT_TRUE(MemoryIsBack());
 }
 
 TEST_F(StalledRankTest, OneRankThatStandsStillFailsWhatItHadNotWritten) {

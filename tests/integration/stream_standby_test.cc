@@ -35,11 +35,14 @@ class StreamStandbyTest : public StreamFixture {
     }
     return true;
   }
-  // A stream that was told of the failure begins anew.
+  // A stream that was told of the failure begins anew, until the daemon has
+  // heard of it, too.
   void MatchAnew() {
     EXPECT_THAT(stream_.WaitChunk(kBlocks, Soon()),
                 StatusIs(absl::StatusCode::kAborted));
-    ASSERT_THAT(reader_->Match(keys_, {}, &stream_), IsOk());
+    ASSERT_TRUE(Eventually([this] {
+      return reader_->Match(keys_, {}, &stream_).ok() && stream_.status().ok();
+    }));
   }
 
   const std::vector<BlockKey> keys_ = Keys(0, kBlocks);

@@ -1,5 +1,5 @@
 /*
- * Streaming (INV-STREAM-1, INV-PIN-1, INV-PUB-3, INV-PUB-4), on x86-TSO.
+ * Streaming (INV-STREAM-1, with INV-PIN-1, INV-PUB-3, INV-PUB-4), on x86-TSO.
  *
  * Readers find a key while its block is still being written, pin the block,
  * follow the progress words of its writers and take what these have passed.
@@ -14,17 +14,18 @@
  * until its writer's store fence. A publisher's other stores need no buffer:
  * it decides nothing by what it loads after them, so that their delay is its
  * own. A pin is a locked read-modify-write, which needs none either;
- * pin_retire.pml has the other form.
+ * pin_retire.pml has the other form, too.
  *
- * Nothing counts rounds. Generations of blocks wrap, those of publications are
- * taken anew as soon as nobody remembers them (see FRESH).
+ * Nothing counts rounds: every process loops, blocks have no generation (as if
+ * it wrapped with each use), and a publication takes one that nobody remembers
+ * (FRESH).
  *
  * Size, by -D: READERS (1 or 2), KEYS (1 or 2), SLOTS (of the publication
  * table, 1 or 2), POSITIONS (of a publication, 1 or 2), CLEAR (0 or 1),
- * STANDBY (0 or 1). SHARED has both publishers write one publication.
- * WIND_DOWN has everything come to an end some time, publishers also by
- * standing still for ever, so that a reader that waits for ever is an invalid
- * end state.
+ * STANDBY (0 or 1), STORE_BUFFER (2, with STANDBY 3). SHARED has both
+ * publishers write one publication. WIND_DOWN has everything come to an end
+ * some time, publishers also by standing still for ever, so that a reader that
+ * waits for ever is an invalid end state.
  * Mutants, by -D, one at a time: see run.sh.
  */
 
@@ -46,33 +47,48 @@
 #ifndef STANDBY
 #define STANDBY 1
 #endif
-#define BLOCKS 2
+#ifndef DEATHS
+#define DEATHS 1
+#endif
+#ifndef STORE_BUFFER
+#define STORE_BUFFER 3
+#endif
+#ifndef PUBLISHERS
 #define PUBLISHERS 2
-#define STORE_BUFFER 4
+#endif
+#define BLOCKS 2
 
 /* --- Words --------------------------------------------------------------- */
 
-/* A residence word: generation (wraps modulo 2), block and state. */
+/* A residence word: block and state, seen together. */
 #define kFree 0
 #define kPending 1
 #define kReady 2
 #define kRetiring 3
-#define RESIDENCE(generation, block, state) \
-  (((generation) << 3) | ((block) << 2) | (state))
+#define RESIDENCE(block, state) (((block) << 2) | (state))
 #define STATE_OF(word) ((word) & 3)
-#define BLOCK_OF(word) (((word) >> 2) & 1)
+#define BLOCK_OF(word) ((word) >> 2)
 
-/* An aux word: the publication that writes the slot's block, and where. */
-#define AUX(generation, position, slot) \
-  (((generation) << 2) | ((position) << 1) | (slot))
-#define POSITION_OF(aux_word) (((aux_word) >> 1) & 1)
-#define SLOT_OF(aux_word) ((aux_word) & 1)
+/* The words beside it: the key, and aux, which says what publication writes the
+ * block, and where in it. Generation 0: one that cannot be followed. They change
+ * only while the residence is zero, and here together with it. */
+#define TAG(generation, key, position, slot) \
+  (((generation) << 4) | ((key) << 2) | ((position) << 1) | (slot))
+#define GENERATION_OF(tag_word) ((tag_word) >> 4)
+#define KEY_OF(tag_word) (((tag_word) >> 2) & 3)
+#define POSITION_OF(tag_word) (((tag_word) >> 1) & 1)
+#define SLOT_OF(tag_word) ((tag_word) & 1)
 
-/* A progress word: how many leading positions the writer is done with. */
+/* A progress word: how many leading positions its writer is done with. */
 #define WORD(generation, positions) (((generation) << 2) | (positions))
 #define POSITIONS_OF(word) ((word) & 3)
-/* Of aux words and of progress words. 0: of no publication. */
-#define GENERATION_OF(word) ((word) >> 2)
+#define OF(generation, word) (((word) >> 2) == (generation))
+
+/* A word of the publication table: a publication and its writers, as bits; 0: it
+ * has ended. The generation is stored before the writers come, and none are left
+ * when it changes, so that they are one word here. */
+#define RECORD(generation, writers) (((generation) << 2) | (writers))
+#define WRITERS_OF(word) ((word) & 3)
 
 /* Keys are 1 and 2. A block's bytes are the key that they belong to; 0: torn,
  * as they are from the first store of their writer to the last. */
@@ -80,50 +96,103 @@
 
 /* What all processes see. */
 byte residence = 0;
-byte key = 0;
-byte aux = 0;
+byte tag = 0;
 byte bytes[BLOCKS];
 byte pins[READERS * BLOCKS];
 #define CELL(reader, block) pins[(reader) * BLOCKS + (block)]
 byte progress[PUBLISHERS]; /* One record each, for all its publications. */
-/* The publication table. Bit p of `writers`: publisher p; 0: ended. */
-byte table_generation[SLOTS];
-byte table_writers[SLOTS];
+byte table[SLOTS];         /* of publications */
 
-/* Ghosts: readers that take each block for whole; and the publication whose
- * generation each reader remembers. */
+/* Ghosts: readers that take each block for whole; the generation that each
+ * reader remembers; how often each is in the daemon's store buffer. */
 byte holders[BLOCKS];
 byte remembered[READERS];
+#define GENERATIONS 16
+byte on_its_way[GENERATIONS];
+
+/* What daemon and publishers say to each other.
+ *
+ * Submissions and replies travel in rings, in order with what their sender
+ * stored before. A reply is seen at once here, which is earlier than it could
+ * be, and a granted block is begun at once. */
+#define kIdle 0
+#define kOpen 1      /* between two positions */
+#define kBegun 2     /* from here on it may write the block */
+#define kCommitted 3 /* ... to here. It has submitted a commit, */
+#define kGone 4      /* or an abort, or its process is gone. */
+byte publisher_state[PUBLISHERS];
+byte publisher_block[PUBLISHERS];
+byte publisher_key[PUBLISHERS];
+byte publisher_generation[PUBLISHERS]; /* 0: cannot be followed */
+byte publisher_slot[PUBLISHERS];
+byte publisher_position[PUBLISHERS];
+
+/* What has become of the position, as the daemon sees it. */
+#define kNone 0
+#define kWriting 1 /* pending in the slot */
+#define kWhole 2   /* ready, but its living writer has not ended it */
+#define kVoid 3    /* aborted, cleared or superseded: rests until it is ended */
+#define kNotOurs 4 /* exists, or in flight elsewhere */
+#define kStandby 5
+#define kStandbyCommitted 6
+byte entry[PUBLISHERS];
+
+#define IS_REMEMBERED(g)                                       \
+  (publisher_generation[0] == g ||                             \
+   publisher_generation[PUBLISHERS - 1] == g ||                \
+   remembered[0] == g || remembered[READERS - 1] == g ||       \
+   OF(g, table[0]) || OF(g, table[SLOTS - 1]) ||               \
+   GENERATION_OF(tag) == g || on_its_way[g] > 0)
 
 /* --- Store buffers ------------------------------------------------------- */
 
-#define kAtResidence 0
-#define kAtKey 1
-#define kAtAux 2
-#define kAtGeneration 3 /* of slot 0; */
-#define kAtSecondGeneration 4 /* of slot 1 */
-#define kAtWriters 5 /* likewise */
-chan daemon_buffer = [STORE_BUFFER] of { byte /* where */, byte /* value */ };
+#define kAtSlot 0
+#define kAtTable 1 /* + slot of the table */
+chan daemon_buffer = [STORE_BUFFER] of {
+  byte /* where */, byte /* value */, byte /* tag, with a residence */
+};
+#define STORE_SLOT(word, beside)         \
+  daemon_buffer!kAtSlot,word,(beside);   \
+  on_its_way[GENERATION_OF(beside)]++
+#define STORE_TABLE(slot, word)          \
+  daemon_buffer!(kAtTable + slot),(word),0; \
+  on_its_way[(word) >> 2]++
+/* What a record says of a publication that nobody can ask for any more is all
+ * the same, but that it is old: fewer states. */
+#define kOld WORD(1, POSITIONS)
+#define GROW_OLD(q)                                                         \
+  if                                                                        \
+  :: progress[q] != 0 && !IS_REMEMBERED(progress[q] >> 2) -> progress[q] = kOld \
+  :: else                                                                   \
+  fi
+#if PUBLISHERS > 1
+#define ALL_GROW_OLD GROW_OLD(0); GROW_OLD(1)
+#else
+#define ALL_GROW_OLD GROW_OLD(0)
+#endif
 #define ROOM(stores) (len(daemon_buffer) <= STORE_BUFFER - (stores))
 
 chan payload_buffer[PUBLISHERS] = [1] of { byte /* block */, byte /* key */ };
 
 proctype DaemonBuffer() {
-  byte where, value;
+  byte where, value, beside;
 end:
   do
   :: d_step {
-       daemon_buffer?where,value;
+       daemon_buffer?where,value,beside;
        if
-       :: where == kAtKey -> key = value
-       :: where == kAtAux -> aux = value
-       :: where == kAtResidence -> residence = value
-       :: where == kAtGeneration || where == kAtGeneration + 1 ->
-            table_generation[where - kAtGeneration] = value
-       :: else -> table_writers[where - kAtWriters] = value
+       :: where == kAtSlot ->
+            residence = value;
+            tag = beside;
+            on_its_way[GENERATION_OF(tag)]--
+       :: else ->
+            table[where - kAtTable] = value;
+            on_its_way[value >> 2]--
        fi;
        where = 0;
-       value = 0
+       value = 0;
+       beside = 0;
+       ALL_GROW_OLD
      }
   od
 }
@@ -146,215 +215,171 @@ end:
 /* --- Readers ------------------------------------------------------------- */
 
 bit killed[READERS];
+#if DEATHS
 #define OR_DIE :: goto die
-
-/* Whether publisher `p` is done with the position of `seen_aux`. */
-#if defined(MUTANT_GENERATION_IGNORED)
-#define PASSED(p) (POSITIONS_OF(progress[p]) > POSITION_OF(seen_aux))
-#elif defined(MUTANT_POSITION_IGNORED)
-#define PASSED(p)                                             \
-  (GENERATION_OF(progress[p]) == GENERATION_OF(seen_aux) &&   \
-   POSITIONS_OF(progress[p]) > 0)
 #else
-#define PASSED(p)                                             \
-  (GENERATION_OF(progress[p]) == GENERATION_OF(seen_aux) &&   \
-   POSITIONS_OF(progress[p]) > POSITION_OF(seen_aux))
+#define OR_DIE
 #endif
 
-/* Whether the slot still has the block that was pinned while pending. */
-#define STILL_THERE ((residence & ~3) == (seen & ~3) && residence != 0)
-#define STILL_PENDING (residence == seen)
+/* Whether publisher `p` is done with the position that `seen_tag` names. */
+#if defined(MUTANT_GENERATION_IGNORED)
+#define PASSED(p) (POSITIONS_OF(progress[p]) > POSITION_OF(seen_tag))
+#elif defined(MUTANT_POSITION_IGNORED)
+#define PASSED(p)                                  \
+  (OF(GENERATION_OF(seen_tag), progress[p]) &&     \
+   POSITIONS_OF(progress[p]) > 0)
+#else
+#define PASSED(p)                                  \
+  (OF(GENERATION_OF(seen_tag), progress[p]) &&     \
+   POSITIONS_OF(progress[p]) > POSITION_OF(seen_tag))
+#endif
 
-#define TAKE_FOR_WHOLE               \
-  holding = 1;                       \
-  holders[BLOCK_OF(seen)]++;         \
-  writers = 0;                       \
-  copied = 0;                        \
-  seen_aux = 0;                      \
-  remembered[me] = 0;                \
-  seen = seen & 4 /* The block is all that matters from here on. */
+/* What the slot says now of the block that was found in it. */
+#define UNCHANGED (residence == seen)
+#define THERE (STATE_OF(residence) != kFree && BLOCK_OF(residence) == BLOCK_OF(seen))
 
-#define FORGET                                                 \
-  holders[BLOCK_OF(seen)] = holders[BLOCK_OF(seen)] - holding; \
-  holding = 0;                                                 \
-  seen = 0;                                                    \
-  seen_aux = 0;                                                \
-  remembered[me] = 0;                                          \
-  wanted = 0;                                                  \
-  copied = 0;                                                  \
-  writers = 0
+#define LOWER                                                       \
+  assert(CELL(me, BLOCK_OF(seen)) > 0);                             \
+  CELL(me, BLOCK_OF(seen)) = CELL(me, BLOCK_OF(seen)) - 1
+#define FORGET                                                      \
+  holders[BLOCK_OF(seen)] = holders[BLOCK_OF(seen)] - holding;      \
+  holding = 0;                                                      \
+  seen = 0;                                                         \
+  seen_tag = 0;                                                     \
+  copied = 0;                                                       \
+  writers = 0;                                                      \
+  remembered[me] = 0;                                               \
+  ALL_GROW_OLD
+#define FAIL LOWER; FORGET; goto again
+
+/* The block and its key are all that matters from here on. */
+#define TAKE_FOR_WHOLE                     \
+  holding = 1;                             \
+  holders[BLOCK_OF(seen)]++;               \
+  seen = RESIDENCE(BLOCK_OF(seen), 0);     \
+  seen_tag = TAG(0, KEY_OF(seen_tag), 0, 0); \
+  copied = 0;                              \
+  writers = 0;                             \
+  remembered[me] = 0;                      \
+  ALL_GROW_OLD;                            \
+  goto read
+
+/* Besides what it waits for: committed, or gone. */
+#define OR_CHANGED                                      \
+  :: atomic { THERE && !UNCHANGED -> TAKE_FOR_WHOLE }   \
+  :: atomic { !THERE -> FAIL }
+
+#define MY_RECORD table[SLOT_OF(seen_tag)]
+#define AWAIT(p)                                                           \
+  if                                                                       \
+  :: (writers & (1 << p)) == 0 || PASSED(p)                                \
+  :: atomic {                                                              \
+       MY_RECORD != RECORD(GENERATION_OF(seen_tag), writers) ->            \
+         writers = 0;                                                      \
+         goto follow                                                       \
+     }                                                                     \
+  OR_CHANGED                                                               \
+  fi;
 
 proctype Reader(byte me) {
-  byte seen, seen_aux, wanted, copied, writers;
+  byte seen, seen_tag, copied, writers;
   bit holding;
 #ifdef MUTANT_PROGRESS_KEPT
   byte kept; /* The generation of which position 0 was seen to be passed. */
 #endif
 
-again:
 end:
+again:
 #ifdef MUTANT_PROGRESS_KEPT
   /* Follows a publication before it finds a block of it. */
   if
   :: atomic {
-       kept == 0 && table_writers[0] == 1 &&
-       GENERATION_OF(progress[0]) == table_generation[0] &&
+       WRITERS_OF(table[0]) == 1 && OF(table[0] >> 2, progress[0]) &&
        POSITIONS_OF(progress[0]) > 0 ->
-         kept = table_generation[0];
+         kept = table[0] >> 2;
          remembered[me] = kept
      }
-  :: skip
+  :: kept = 0
   fi;
 #endif
-  /* Find: the residence; then the words beside it, which count only if they
-   * are the same once the block is pinned. Which key this reader is after is
-   * settled by what it finds. */
-  if
-  :: atomic { residence != 0 -> seen = residence }
-  :: atomic { residence != 0 -> goto die }
-  fi;
+  /* Find. The words beside the residence count only if they are the same once
+   * the block is pinned: read them as it is pinned. Which key this reader is
+   * after is settled by what it finds. A retiring block may yet be restored. */
+  atomic {
+    STATE_OF(residence) != kFree ->
+      seen = residence;
+      if
+      :: STATE_OF(seen) == kRetiring -> seen--
+      :: else
+      fi
+  };
   /* Pin. */
-  if
-  :: atomic {
-       true ->
-         if
-         :: STATE_OF(seen) == kRetiring -> seen--
-         :: else
-         fi;
-         wanted = key;
-         seen_aux = aux;
-#ifdef MUTANT_PROGRESS_KEPT
-         if
-         :: kept != GENERATION_OF(aux) -> kept = 0
-         :: else
-         fi;
-#endif
-         remembered[me] = GENERATION_OF(aux);
-         CELL(me, BLOCK_OF(seen))++
-     }
-  OR_DIE
-  fi;
+  atomic {
+    CELL(me, BLOCK_OF(seen))++;
+    seen_tag = tag;
+    remembered[me] = GENERATION_OF(tag)
+  };
 
-  /* Validate under the pin: residence, key, aux, residence. */
+  /* Validate under the pin: residence, the words beside it, residence. The
+   * process may die. Where it does so makes no difference to others. */
   if
-  :: STILL_PENDING
-  :: atomic { !STILL_PENDING -> goto unpin }
+  :: UNCHANGED
+  :: atomic { !UNCHANGED -> FAIL }
   OR_DIE
   fi;
+#ifndef MUTANT_TAG_UNCHECKED
   if
-  :: key == wanted
-  :: atomic { key != wanted -> goto unpin }
-  OR_DIE
-  fi;
-#ifndef MUTANT_AUX_UNCHECKED
-  if
-  :: aux == seen_aux
-  :: atomic { aux != seen_aux -> goto unpin }
-  OR_DIE
+  :: tag == seen_tag
+  :: atomic { tag != seen_tag -> FAIL }
   fi;
 #endif
   if
-  :: atomic {
-       STILL_PENDING && STATE_OF(seen) == kReady ->
-         TAKE_FOR_WHOLE;
-         goto read
-     }
-  :: STILL_PENDING && STATE_OF(seen) == kPending
-  :: atomic { !STILL_PENDING -> goto unpin }
-  OR_DIE
+  :: atomic { UNCHANGED && STATE_OF(seen) == kReady -> TAKE_FOR_WHOLE }
+  :: UNCHANGED && STATE_OF(seen) == kPending
+  :: atomic { !UNCHANGED -> FAIL }
   fi;
 
-follow:
 #ifdef MUTANT_PROGRESS_KEPT
   if
-  :: kept != 0 && kept == GENERATION_OF(seen_aux) -> kept = 0; goto copy
+  :: kept != 0 && kept == GENERATION_OF(seen_tag) -> goto copy
   :: else
   fi;
 #endif
-  /* Who writes it: the writers, then the generation, which must be the slot's
-   * for them to be believed. Otherwise only the slot tells. */
+follow:
+  /* Who writes it, if the table still says so of this publication. Else only
+   * the slot of the index tells. */
   if
   :: atomic {
-       GENERATION_OF(seen_aux) != 0 && table_writers[SLOT_OF(seen_aux)] != 0 ->
-         writers = table_writers[SLOT_OF(seen_aux)]
+       OF(GENERATION_OF(seen_tag), MY_RECORD) && WRITERS_OF(MY_RECORD) != 0 ->
+         writers = WRITERS_OF(MY_RECORD)
      }
-  :: atomic { !STILL_PENDING -> goto changed }
-  OR_DIE
+  OR_CHANGED
   fi;
-  if
-  :: table_generation[SLOT_OF(seen_aux)] == GENERATION_OF(seen_aux)
-  :: atomic { !STILL_PENDING -> goto changed }
-  OR_DIE
-  fi;
-  /* Waits for each of them, or for another set of them. */
-  if
-  :: (writers & 1) == 0 || PASSED(0)
-  :: atomic {
-       table_writers[SLOT_OF(seen_aux)] != writers -> writers = 0; goto follow
-     }
-  :: atomic { !STILL_PENDING -> goto changed }
-  OR_DIE
-  fi;
-  if
-  :: (writers & 2) == 0 || PASSED(1)
-  :: atomic {
-       table_writers[SLOT_OF(seen_aux)] != writers -> writers = 0; goto follow
-     }
-  :: atomic { !STILL_PENDING -> goto changed }
-  OR_DIE
-  fi;
+  /* Waits until they have passed it, or are others. */
+  AWAIT(0)
+#if PUBLISHERS > 1
+  AWAIT(1)
+#endif
 
 copy:
-  if
-  :: copied = bytes[BLOCK_OF(seen)]
-  OR_DIE
-  fi;
+  copied = bytes[BLOCK_OF(seen)];
   /* Looks at the slot again. */
   if
-  :: atomic {
 #ifdef MUTANT_NO_SECOND_LOOK
-       true ->
+  :: atomic { true -> assert(copied == KEY_OF(seen_tag)); TAKE_FOR_WHOLE }
 #else
-       STILL_THERE ->
+  :: atomic { THERE -> assert(copied == KEY_OF(seen_tag)); TAKE_FOR_WHOLE }
+  :: atomic { !THERE -> FAIL }
 #endif
-         assert(copied == wanted);
-         TAKE_FOR_WHOLE;
-         goto read
-     }
-#ifndef MUTANT_NO_SECOND_LOOK
-  :: atomic { !STILL_THERE -> goto unpin }
-#endif
-  OR_DIE
-  fi;
-
-changed:
-  /* Committed, or gone. */
-  if
-  :: atomic { STILL_THERE && !STILL_PENDING -> TAKE_FOR_WHOLE; goto read }
-  :: atomic { STILL_PENDING -> writers = 0; goto follow }
-  :: atomic { !STILL_THERE -> goto unpin }
-  OR_DIE
   fi;
 
 read:
   /* In place, as often and for as long as it likes, whatever the slot says. */
   do
-  :: d_step { true -> assert(bytes[BLOCK_OF(seen)] == wanted) }
-  :: goto unpin
+  :: d_step { true -> assert(bytes[BLOCK_OF(seen)] == KEY_OF(seen_tag)) }
+  :: atomic { true -> FAIL }
   OR_DIE
   od;
-
-unpin:
-  if
-  :: atomic {
-       true ->
-         assert(CELL(me, BLOCK_OF(seen)) > 0);
-         CELL(me, BLOCK_OF(seen)) = CELL(me, BLOCK_OF(seen)) - 1;
-         FORGET;
-         goto again
-     }
-  OR_DIE
-  fi;
 
 die:
   /* Its pins stay until the daemon knows. */
@@ -366,39 +391,11 @@ end_dead:
 
 /* --- Publishers ---------------------------------------------------------- */
 
-/* Submissions and replies travel in rings, in order with what their sender
- * stored before. A reply is seen at once here, which is earlier than it could
- * be. */
-#define kIdle 0
-#define kOpen 1      /* a publication is open, no block is granted */
-#define kGranted 2   /* ... one is */
-#define kBegun 3     /* from here on it may write the block */
-#define kCommitted 4 /* ... to here. It has submitted a commit, */
-#define kAborted 5   /* an abort, */
-#define kDead 6      /* or its process is gone. */
-byte publisher_state[PUBLISHERS];
-byte publisher_block[PUBLISHERS];
-byte publisher_key[PUBLISHERS];
-byte publisher_generation[PUBLISHERS]; /* 0: cannot be followed */
-byte publisher_slot[PUBLISHERS];
-byte publisher_position[PUBLISHERS];
-
-/* What became of the position, as the daemon sees it; its begin's answer. */
-#define kNone 0
-#define kWriting 1 /* pending in the slot */
-#define kWhole 2   /* ready, but its living writer has not ended it */
-#define kVoid 3    /* aborted, cleared or superseded: rests until it is ended */
-#define kNotOurs 4 /* exists, or in flight elsewhere */
-#define kStandby 5
-#define kStandbyCommitted 6
-byte entry[PUBLISHERS];
-
-#define DONE_WITH(p) \
-  WORD(publisher_generation[p], publisher_position[p] + 1)
-/* All positions before are done with. */
-#define IN_ORDER(p)                                                    \
-  (publisher_generation[p] != 0 &&                                     \
-   (publisher_position[p] == 0 ||                                      \
+#define DONE_WITH(p) WORD(publisher_generation[p], publisher_position[p] + 1)
+/* Progress goes in order, so it stays behind a position that was given up. */
+#define IN_ORDER(p)                     \
+  (publisher_generation[p] != 0 &&      \
+   (publisher_position[p] == 0 ||       \
     progress[p] == WORD(publisher_generation[p], publisher_position[p])))
 inline MoveOn() {
   if
@@ -415,29 +412,9 @@ bit over; /* Nothing new is begun any more. */
 #endif
 
 proctype Publisher(byte me) {
-again:
 end:
-  /* The first store into a block tears it. */
-  if
-  :: atomic {
-       publisher_state[me] == kGranted ->
-         publisher_key[me] = 1;
-         goto begin
-     }
-#if KEYS > 1
-  :: atomic {
-       publisher_state[me] == kGranted ->
-         publisher_key[me] = 2;
-         goto begin
-     }
-#endif
-  fi;
-begin:
-  atomic {
-    publisher_state[me] = kBegun;
-    assert(holders[publisher_block[me]] == 0);
-    bytes[publisher_block[me]] = kTorn
-  };
+again:
+  publisher_state[me] == kBegun;
 
   if
 #ifdef MUTANT_PROGRESS_BEFORE_PAYLOAD
@@ -448,51 +425,42 @@ begin:
 #else
   :: payload_buffer[me]!publisher_block[me],publisher_key[me]
 #endif
-  /* An answer that it is not this one's to write: passed unwritten. */
+  /* The daemon has answered that it is not this one's to write. */
   :: atomic {
        entry[me] == kNotOurs ->
          MoveOn();
          publisher_state[me] = kCommitted;
          goto again
      }
-  :: goto abort
-  :: goto die
+  /* Aborts, or dies. */
+  :: atomic {
+       true ->
+#ifdef MUTANT_ABORT_PASSED
+         MoveOn();
+#endif
+         publisher_state[me] = kGone;
+         goto again
+     }
   OR_STAND_STILL
   fi;
 
-  /* The store fence, then the progress, then the commit. */
-  if
+  /* The store fence, then the progress. */
 #ifdef MUTANT_NO_STORE_FENCE
-  :: atomic { MoveOn() }
+  atomic { true -> MoveOn() };
 #else
-  :: atomic { empty(payload_buffer[me]) -> MoveOn() }
+  atomic { empty(payload_buffer[me]) -> MoveOn() };
 #endif
-  :: goto abort
-  :: goto die
-  OR_STAND_STILL
-  fi;
+
+  /* Commits, or dies before. What it has stored arrives. */
   if
   :: atomic {
        empty(payload_buffer[me]) -> publisher_state[me] = kCommitted; goto again
      }
-  :: goto die
+  :: atomic {
+       empty(payload_buffer[me]) -> publisher_state[me] = kGone; goto again
+     }
   OR_STAND_STILL
   fi;
-
-abort:
-  atomic {
-    empty(payload_buffer[me]) ->
-#ifdef MUTANT_ABORT_PASSED
-      MoveOn();
-#endif
-      publisher_state[me] = kAborted;
-      goto again
-  };
-
-die:
-  /* A process that is gone has stored what it will. */
-  atomic { empty(payload_buffer[me]) -> publisher_state[me] = kDead };
-  goto again;
 
 #ifdef WIND_DOWN
 end_stopped:
@@ -506,171 +474,180 @@ end_stopped:
 
 /* Where a block is, as in the daemon's `state` records. */
 #define kBlockFree 0
-#define kBlockGranted 1     /* a publisher's, in the slot as pending or not */
-#define kBlockInSlot 2      /* ready, under a key */
+#define kBlockGranted 1     /* a publisher's, in the index as pending or not */
+#define kBlockReady 2       /* in the index, under a key */
 #define kBlockQuarantined 3 /* out of the index, somebody may still read it */
 byte where_is[BLOCKS];
-bit generation[BLOCKS];
 
 /* The slot, as the daemon last meant it to be. */
-byte slot_state, slot_key, slot_block;
-#define SLOT_WORD(state) RESIDENCE(generation[slot_block], slot_block, state)
+byte slot_state, slot_key, slot_block, slot_tag;
 
-#define MAY_WRITE(p, block)                                          \
-  (publisher_state[p] == kBegun && publisher_block[p] == block &&    \
-   progress[p] != DONE_WITH(p))
-
+#if PUBLISHERS > 1
+#define NOBODY_MAY_WRITE(block) (!MAY_WRITE(0, block) && !MAY_WRITE(1, block))
+#else
+#define NOBODY_MAY_WRITE(block) (!MAY_WRITE(0, block))
+#endif
+#define MAY_WRITE(p, block)                                           \
+  (publisher_state[p] == kBegun && publisher_block[p] == block &&     \
+   entry[p] != kWhole)
 inline Free(block) {
   /* INV-PIN-1 and INV-PUB-3, at the earliest moment. */
   assert(holders[block] == 0);
-  assert(!MAY_WRITE(0, block) && !MAY_WRITE(1, block));
-  where_is[block] = kBlockFree
+  assert(NOBODY_MAY_WRITE(block));
+  where_is[block] = kBlockFree;
+  bytes[block] = kTorn /* so that nobody is right by luck */
 }
 
-/* A generation that nothing remembers: no record, no slot, no reader, no store
- * on its way. All generations are alike, so that the lowest will do. */
-#define AUX_BUFFERED(g, position, slot) \
-  daemon_buffer??[kAtAux, eval(AUX(g, position, slot))]
-#define BUFFERED(g)                                                      \
-  (AUX_BUFFERED(g, 0, 0) || AUX_BUFFERED(g, 1, 0) ||                     \
-   AUX_BUFFERED(g, 0, 1) || AUX_BUFFERED(g, 1, 1) ||                     \
-   daemon_buffer??[kAtGeneration, eval(g)] ||                            \
-   daemon_buffer??[kAtSecondGeneration, eval(g)])
-#define FRESH(g)                                                          \
-  (GENERATION_OF(progress[0]) != g && GENERATION_OF(progress[1]) != g &&  \
-   publisher_generation[0] != g && publisher_generation[1] != g &&        \
-   GENERATION_OF(aux) != g && table_generation[0] != g &&                 \
-   table_generation[SLOTS - 1] != g && remembered[0] != g &&              \
-   remembered[READERS - 1] != g && !BUFFERED(g))
+/* A generation that nothing remembers: no record, slot, reader or store on its
+ * way. All are alike, so that the lowest will do; to have fewer states, even
+ * ones are the first publisher's and odd ones the second's. */
+#define FRESH(p, g)                                            \
+  (!IS_REMEMBERED(g) && !OF(g, progress[p]))
 
 inline Open(p, slot) {
 #ifdef MUTANT_GENERATION_REUSED
-  publisher_generation[p] = 1 + p;
+  publisher_generation[p] = 2 + p;
 #else
-  fresh = 1;
+  fresh = 2 + p;
   do
-  :: FRESH(fresh) -> break
-  :: else -> fresh++
+  :: FRESH(p, fresh) -> break
+  :: else -> fresh = fresh + 2
   od;
+  assert(fresh < GENERATIONS);
   publisher_generation[p] = fresh;
   fresh = 0;
 #endif
   publisher_slot[p] = slot;
-  slot_taken[slot] = slot_taken[slot] | (1 << p);
-  daemon_buffer!(kAtGeneration + slot),publisher_generation[p];
-  daemon_buffer!(kAtWriters + slot),slot_taken[slot];
-  publisher_state[p] = kOpen
+  slot_writers[slot] = 1 + p;
+  STORE_TABLE(slot, RECORD(publisher_generation[p], 1 + p))
+}
+
+/* The first store into the block tears it. */
+inline Begin(p) {
+  publisher_block[p] = (where_is[0] == kBlockFree -> 0 : 1);
+  where_is[publisher_block[p]] = kBlockGranted;
+  assert(holders[publisher_block[p]] == 0);
+  bytes[publisher_block[p]] = kTorn;
+  publisher_key[p] = 1;
+#if KEYS > 1
+  if
+  :: true
+  :: publisher_key[p] = 2
+  fi;
+#endif
+  publisher_state[p] = kBegun
 }
 
 #ifdef WIND_DOWN
-#define MAY_OPEN(p) (publisher_state[p] == kIdle && !over)
-#define MAY_GRANT !over
+#define MAY_BEGIN(state, p) (publisher_state[p] == state && A_BLOCK_IS_FREE && !over)
 #else
-#define MAY_OPEN(p) (publisher_state[p] == kIdle)
-#define MAY_GRANT true
+#define MAY_BEGIN(state, p) (publisher_state[p] == state && A_BLOCK_IS_FREE)
 #endif
+#define A_BLOCK_IS_FREE \
+  (where_is[0] == kBlockFree || where_is[1] == kBlockFree)
 
 #ifdef SHARED
-/* The second one joins a publication that is open, unless it has been one of
- * its writers before. */
-#define OPEN(p, other)                                                \
-  :: atomic {                                                         \
-       MAY_OPEN(p) && slot_taken[0] == 0 && ROOM(2) ->                \
-         Open(p, 0);                                                  \
-         position_begun = 0                                           \
-     }                                                                \
-  :: atomic {                                                         \
-       MAY_OPEN(p) && slot_taken[0] != 0 && ROOM(1) &&                \
-       GENERATION_OF(progress[p]) != publisher_generation[other] ->   \
-         publisher_generation[p] = publisher_generation[other];       \
-         slot_taken[0] = 3;                                           \
-         daemon_buffer!kAtWriters,3;                                  \
-         publisher_state[p] = kOpen                                   \
+/* The second one joins a publication that is open, unless it was one of its
+ * writers before. */
+#define OPEN(p, other)                                            \
+  :: atomic {                                                            \
+       MAY_BEGIN(kIdle, p) && slot_writers[0] == 0 && ROOM(1) ->  \
+         Open(p, 0);                                                     \
+         begun = 0;                                                      \
+         Begin(p)                                                 \
+     }                                                                   \
+  :: atomic {                                                            \
+       MAY_BEGIN(kIdle, p) && slot_writers[0] != 0 && ROOM(1) &&  \
+       !OF(publisher_generation[other], progress[p]) ->                  \
+         publisher_generation[p] = publisher_generation[other];          \
+         slot_writers[0] = 3;                                            \
+         STORE_TABLE(0, RECORD(publisher_generation[p], 3));             \
+         Begin(p)                                                 \
+     }
+#elif SLOTS > 1
+/* Each has a slot of its own. */
+#define OPEN(p, other)                                             \
+  :: atomic {                                                      \
+       MAY_BEGIN(kIdle, p) && ROOM(1) -> Open(p, p); Begin(p)      \
      }
 #else
-#define OPEN(p, other)                                           \
-  :: atomic {                                                    \
-       MAY_OPEN(p) && slot_taken[0] == 0 && ROOM(2) -> Open(p, 0) \
-     }                                                           \
-  OPEN_SECOND(p)
-#if SLOTS > 1
-#define OPEN_SECOND(p)                                           \
-  :: atomic {                                                    \
-       MAY_OPEN(p) && slot_taken[1] == 0 && ROOM(2) -> Open(p, 1) \
+/* They take turns. Without a slot, one cannot be followed, only waited for. */
+#define OPEN(p, other)                                             \
+  :: atomic {                                                      \
+       MAY_BEGIN(kIdle, p) && slot_writers[0] == 0 && ROOM(1) ->   \
+         Open(p, 0);                                               \
+         Begin(p)                                                  \
+     }                                                             \
+  :: atomic {                                                      \
+       MAY_BEGIN(kIdle, p) && slot_writers[0] != 0 -> Begin(p)     \
      }
+#endif
+
+/* A publication goes on, or ends. */
+#if POSITIONS > 1
+#define GO_ON(p)                                                  \
+  :: atomic { MAY_BEGIN(kOpen, p) -> Begin(p) }
 #else
-/* No slot is left: it cannot be followed, only waited for. */
-#define OPEN_SECOND(p)                                               \
-  :: atomic {                                                        \
-       MAY_OPEN(p) && slot_taken[0] != 0 -> publisher_state[p] = kOpen \
-     }
-#endif
+#define GO_ON(p)
 #endif
 
-#define GRANT(p, block)                                          \
-  :: atomic {                                                    \
-       publisher_state[p] == kOpen && MAY_GRANT &&               \
-       publisher_position[p] < POSITIONS &&                      \
-       where_is[block] == kBlockFree ->                          \
-         where_is[block] = kBlockGranted;                        \
-         publisher_block[p] = block;                             \
-         publisher_state[p] = kGranted                           \
-     }
-
+#define NOW_WRITTEN(p)                                                 \
+  (slot_writers[publisher_slot[p]] == 0 -> 0 :                         \
+   RECORD(publisher_generation[p], slot_writers[publisher_slot[p]]))
 inline Close(p) {
   if
   :: publisher_generation[p] != 0 ->
-       slot_taken[publisher_slot[p]] =
-           slot_taken[publisher_slot[p]] & ~(1 << p);
-       daemon_buffer!(kAtWriters + publisher_slot[p]),
-           slot_taken[publisher_slot[p]]
+       slot_writers[publisher_slot[p]] =
+           slot_writers[publisher_slot[p]] & ~(1 << p);
+       STORE_TABLE(publisher_slot[p], NOW_WRITTEN(p))
   :: else
   fi;
   publisher_generation[p] = 0;
   publisher_slot[p] = 0;
   publisher_position[p] = 0;
-  publisher_state[p] = kIdle
+  publisher_state[p] = kIdle;
+  ALL_GROW_OLD
 }
-#define CLOSE(p)                                                       \
-  :: atomic {                                                          \
-       publisher_state[p] == kOpen && publisher_position[p] > 0 &&     \
-       ROOM(1) ->                                                      \
-         Close(p)                                                      \
-     }
 
-/* The position is at its end; the block is in the slot, or `victim`. One whose
- * process is gone begins no other. */
+/* The position is at its end; its block is ready, or `victim`. */
 inline Settle(p) {
-  if
-  :: publisher_state[p] == kDead -> publisher_position[p] = POSITIONS
-  :: else -> publisher_position[p]++
-  fi;
   publisher_block[p] = 0;
   publisher_key[p] = 0;
   entry[p] = kNone;
-  publisher_state[p] = kOpen
+  if
+  :: Close(p)
+#if POSITIONS > 1
+  :: publisher_position[p] + 1 < POSITIONS ->
+       publisher_position[p]++;
+       publisher_state[p] = kOpen
+#endif
+  fi
 }
 
+/* The key and aux first, then the residence. */
 inline Insert(p) {
   slot_state = kPending;
   slot_key = publisher_key[p];
   slot_block = publisher_block[p];
-  generation[slot_block] = 1 - generation[slot_block];
-  daemon_buffer!kAtAux,
-      AUX(publisher_generation[p], publisher_position[p], publisher_slot[p]);
-  daemon_buffer!kAtResidence,SLOT_WORD(kPending);
+  slot_tag = TAG(publisher_generation[p], publisher_key[p],
+                 publisher_position[p], publisher_slot[p]);
+  STORE_SLOT(RESIDENCE(slot_block, kPending), slot_tag);
   entry[p] = kWriting
 }
 
-/* The slot of `p` becomes ready. Whoever stands by has written for nothing,
- * and its block goes back when it has ended. */
+/* The block of `p`, in the slot, becomes ready. Whoever stands by has written
+ * for nothing; its block goes back when it has ended. */
 inline MakeReady(p, other) {
-  daemon_buffer!kAtResidence,SLOT_WORD(kReady);
+  /* Nobody looks at the aux word of a ready block. */
+  slot_tag = TAG(0, slot_key, 0, 0);
+  STORE_SLOT(RESIDENCE(slot_block, kReady), slot_tag);
   slot_state = kReady;
-  where_is[slot_block] = kBlockInSlot;
+  where_is[slot_block] = kBlockReady;
+  publisher_block[p] = 0;
+  publisher_key[p] = 0;
   entry[p] = kWhole;
   if
-  :: entry[other] == kStandby || entry[other] == kStandbyCommitted ->
+  :: entry[other] >= kStandby ->
 #ifdef MUTANT_STANDBY_FREED
        where_is[publisher_block[other]] = kBlockFree;
 #endif
@@ -679,15 +656,19 @@ inline MakeReady(p, other) {
   fi
 }
 
-inline EraseSlot() {
-  daemon_buffer!kAtResidence,0;
+inline EmptySlot() {
   slot_state = kFree;
   slot_key = 0;
-  slot_block = 0
+  slot_block = 0;
+  slot_tag = 0
+}
+inline EraseSlot() {
+  STORE_SLOT(0, 0);
+  EmptySlot()
 }
 
 #ifdef MUTANT_STANDBY_READY_TOO_SOON
-#define MAY_BE_READY(p) (entry[p] == kStandby || entry[p] == kStandbyCommitted)
+#define MAY_BE_READY(p) (entry[p] >= kStandby)
 #else
 #define MAY_BE_READY(p) (entry[p] == kStandbyCommitted)
 #endif
@@ -704,9 +685,7 @@ inline AbortSlot(p, other) {
        fi
   fi
 }
-/* Stores that it takes: the key stays, since both have the same. */
-#define ABORT_ROOM(other) \
-  ROOM((entry[other] >= kStandby -> 4 : 1))
+#define ABORT_ROOM(other) ROOM((entry[other] >= kStandby -> 3 : 1))
 
 /* Once a block is out of the index: fence, then look at the pins. */
 #ifdef MUTANT_NO_ABORT_FENCE
@@ -714,85 +693,72 @@ inline AbortSlot(p, other) {
 #else
 #define FENCE empty(daemon_buffer)
 #endif
-inline Scan() {
-  busy = (CELL(0, victim) != 0)
+/* Reads the cells, one load a step; the last decides. */
 #if READERS > 1
-  ;
-  busy = (busy || CELL(1, victim) != 0)
+#define SCAN atomic { busy = (CELL(0, victim) != 0) };
+#define BUSY (busy || CELL(1, victim) != 0)
+#else
+#define SCAN
+#define BUSY (CELL(0, victim) != 0)
 #endif
-}
 inline FreeOrQuarantine() {
   if
 #ifndef MUTANT_ABORT_IGNORES_PINS
-  :: busy -> where_is[victim] = kBlockQuarantined
+  :: BUSY -> where_is[victim] = kBlockQuarantined
+  :: !BUSY -> Free(victim)
+#else
+  :: true -> where_is[victim] = kBlockFree
 #endif
-  :: else -> Free(victim)
   fi;
   busy = 0;
   victim = 0
 }
 
-#ifdef MUTANT_DEATH_ADOPTS_ALL
-#define ADOPTED(p) true
-#elif defined(MUTANT_DEATH_ADOPTS_NOTHING)
-#define ADOPTED(p) (publisher_state[p] != kDead && progress[p] == DONE_WITH(p))
-#else
-#define ADOPTED(p)                                                     \
+#define HAS_PASSED(p) \
   (publisher_generation[p] != 0 && progress[p] == DONE_WITH(p))
+/* By the ring; or its writer died, by its progress, which no abort has passed. */
+#if defined(MUTANT_DEATH_ADOPTS_ALL)
+#define COMMITS(p) ENDED(p)
+#elif defined(MUTANT_DEATH_ADOPTS_NOTHING)
+#define COMMITS(p) (publisher_state[p] == kCommitted)
+#else
+#define COMMITS(p) \
+  (publisher_state[p] == kCommitted || (ENDED(p) && HAS_PASSED(p)))
 #endif
-/* To be taken for committed: by the ring, or as its writer died, by its
- * progress. */
-#define COMMITS(p)                      \
-  (publisher_state[p] == kCommitted ||  \
-   (publisher_state[p] == kDead && ADOPTED(p)))
-#define GIVES_UP(p)                     \
-  (publisher_state[p] == kAborted ||    \
-   (publisher_state[p] == kDead && !ADOPTED(p)))
+#define GIVES_UP(p) (ENDED(p) && !COMMITS(p))
 #define ENDED(p) (publisher_state[p] >= kCommitted)
 
 #ifdef SHARED
-#define FIRST_BEGIN (position_begun == 0)
-#define BEGIN_NOT_FIRST(p)                                        \
-  :: atomic {                                                     \
-       publisher_state[p] >= kBegun && entry[p] == kNone &&       \
-       position_begun != 0 -> entry[p] = kNotOurs                 \
-     }
+/* Who begins the position of the publication first has it. */
+#define UNBEGUN(p) (publisher_state[p] >= kBegun && entry[p] == kNone && !begun)
+#define NOT_OURS(p)                                                     \
+  (publisher_state[p] >= kBegun && entry[p] == kNone &&                 \
+   (begun ||                                                            \
+    (slot_state != kFree && slot_key == publisher_key[p])))
+#define BEGUN begun = 1
 #else
-#define FIRST_BEGIN true
-#define BEGIN_NOT_FIRST(p)
+#define UNBEGUN(p) (publisher_state[p] >= kBegun && entry[p] == kNone)
+#define NOT_OURS(p) false
+#define BEGUN skip
 #endif
 
 #define SERVE(p, other)                                                   \
-  /* Begin: key and aux first, then the pending residence. */             \
+  /* Begin. */                                                            \
   :: atomic {                                                             \
-       publisher_state[p] >= kBegun && entry[p] == kNone &&               \
-       slot_state == kFree && FIRST_BEGIN && ROOM(3) ->                   \
-         daemon_buffer!kAtKey,publisher_key[p];                           \
-         Insert(p);                                                       \
-         position_begun = 1                                               \
+       UNBEGUN(p) && slot_state == kFree && ROOM(1) -> Insert(p); BEGUN   \
      }                                                                    \
-  BEGIN_NOT_FIRST(p)                                                      \
-  /* The key is there: not this one's to write, or as a standby. */       \
+  :: atomic { NOT_OURS(p) -> entry[p] = kNotOurs; BEGUN }                 \
   :: atomic {                                                             \
-       publisher_state[p] >= kBegun && entry[p] == kNone &&               \
-       slot_state >= kPending && slot_key == publisher_key[p] &&          \
-       FIRST_BEGIN ->                                                     \
-         position_begun = 1;                                              \
-         entry[p] = kNotOurs                                              \
-     }                                                                    \
-  :: atomic {                                                             \
-       STANDBY && publisher_state[p] >= kBegun && entry[p] == kNone &&    \
-       slot_state == kPending && slot_key == publisher_key[p] &&          \
-       FIRST_BEGIN ->                                                     \
-         entry[p] = kStandby                                              \
+       STANDBY && UNBEGUN(p) && slot_state == kPending &&                 \
+       slot_key == publisher_key[p] -> entry[p] = kStandby                \
      }                                                                    \
   /* Commit, or death with a progress that has passed it. */              \
   :: atomic {                                                             \
-       COMMITS(p) && entry[p] == kWriting && ROOM(1) ->                   \
+       COMMITS(p) && entry[p] == kWriting && ROOM(2) ->                   \
          MakeReady(p, other);                                             \
          Settle(p)                                                        \
      }                                                                    \
-  :: atomic { ENDED(p) && entry[p] == kWhole -> Settle(p) }               \
+  :: atomic { ENDED(p) && entry[p] == kWhole && ROOM(1) -> Settle(p) }    \
   :: atomic {                                                             \
        COMMITS(p) && entry[p] == kStandby -> entry[p] = kStandbyCommitted \
      }                                                                    \
@@ -800,41 +766,26 @@ inline FreeOrQuarantine() {
   :: atomic {                                                             \
        GIVES_UP(p) && entry[p] == kWriting && ABORT_ROOM(other) ->        \
          /* What a reader took for whole is whole in the index, too. */   \
-         assert(publisher_state[p] != kDead ||                            \
-                holders[publisher_block[p]] == 0);                        \
+         assert(holders[publisher_block[p]] == 0);                        \
          REMOVE_WRITER_FIRST(p);                                          \
          AbortSlot(p, other)                                              \
      }                                                                    \
   :: atomic { GIVES_UP(p) && entry[p] == kStandby -> entry[p] = kVoid }   \
   /* What came to nothing goes back when its writer is done with it. */   \
   :: atomic {                                                             \
-       ENDED(p) && (entry[p] == kVoid || entry[p] == kNotOurs) ->         \
+       ENDED(p) && (entry[p] == kVoid || entry[p] == kNotOurs) &&         \
+       ROOM(1) ->                                                         \
          victim = publisher_block[p];                                     \
          Settle(p)                                                        \
      };                                                                   \
      FENCE;                                                               \
-     Scan();                                                              \
+     SCAN                                                                 \
      atomic { FreeOrQuarantine() }                                        \
-  /* No progress for too long, as it seems. The writer may live. */       \
   EXPIRE(p, other)                                                        \
-  /* Clear. */                                                            \
-  :: atomic {                                                             \
-       CLEAR && entry[p] == kWriting && ROOM(1) ->                        \
-         CLEAR_STANDBY(other);                                            \
-         EraseSlot();                                                     \
-         entry[p] = kVoid                                                 \
-     }
+  CLEAR_PENDING(p, other)
 
-#ifdef MUTANT_STANDBY_OUTLIVES_CLEAR
-#define CLEAR_STANDBY(other) skip
-#else
-#define CLEAR_STANDBY(other)                       \
-  if                                               \
-  :: entry[other] >= kStandby -> entry[other] = kVoid \
-  :: else                                          \
-  fi
-#endif
-
+/* Its time is over: no progress for too long, as it seems. It may live, and go
+ * on writing. */
 #ifdef MUTANT_STALL_FREES
 #define EXPIRED(p) where_is[publisher_block[p]] = kBlockFree
 #else
@@ -845,81 +796,118 @@ inline FreeOrQuarantine() {
 #else
 #define EXPIRE(p, other)                                                  \
   :: atomic {                                                             \
-       publisher_state[p] == kBegun && ADOPTED(p) &&                      \
-       entry[p] == kWriting && ROOM(1) ->                                 \
-         MakeReady(p, other)                                              \
+       publisher_state[p] == kBegun && HAS_PASSED(p) &&                      \
+       entry[p] == kWriting && ROOM(1) -> MakeReady(p, other)             \
      }                                                                    \
   :: atomic {                                                             \
-       publisher_state[p] == kBegun && ADOPTED(p) &&                      \
+       publisher_state[p] == kBegun && HAS_PASSED(p) &&                      \
        entry[p] == kStandby -> entry[p] = kStandbyCommitted               \
      }                                                                    \
   :: atomic {                                                             \
-       publisher_state[p] == kBegun && !ADOPTED(p) &&                     \
+       publisher_state[p] == kBegun && !HAS_PASSED(p) &&                     \
        entry[p] == kWriting && ABORT_ROOM(other) ->                       \
          AbortSlot(p, other);                                             \
          EXPIRED(p)                                                       \
      }                                                                    \
   :: atomic {                                                             \
-       publisher_state[p] == kBegun && !ADOPTED(p) &&                     \
+       publisher_state[p] == kBegun && !HAS_PASSED(p) &&                     \
        entry[p] == kStandby ->                                            \
          entry[p] = kVoid;                                                \
          EXPIRED(p)                                                       \
      }
 #endif
 
+/* Standbys first: none takes the place of what is cleared. */
+#if CLEAR
+#define CLEAR_PENDING(p, other)                                           \
+  :: atomic {                                                             \
+       entry[p] == kWriting && ROOM(1) ->                                 \
+         if                                                               \
+         :: entry[other] >= kStandby -> entry[other] = kVoid              \
+         :: else                                                          \
+         fi;                                                              \
+         EraseSlot();                                                     \
+         entry[p] = kVoid                                                 \
+     }
+#else
+#define CLEAR_PENDING(p, other)
+#endif
+
 #ifdef MUTANT_WRITER_REMOVED_FIRST
-#define REMOVE_WRITER_FIRST(p)                                 \
-  slot_taken[0] = slot_taken[0] & ~(1 << p);                   \
-  daemon_buffer!kAtWriters,slot_taken[0]
+#define REMOVE_WRITER_FIRST(p)                       \
+  slot_writers[0] = slot_writers[0] & ~(1 << p);     \
+  STORE_TABLE(0, NOW_WRITTEN(p))
 #else
 #define REMOVE_WRITER_FIRST(p) skip
 #endif
 
 proctype Daemon() {
-  bit busy, position_begun;
+  bit busy, begun;
   byte victim, fresh;
-  byte slot_taken[SLOTS]; /* of the publication table; as its `writers` */
+  byte slot_writers[SLOTS]; /* as the table's */
 
 end:
   do
+#if PUBLISHERS > 1
   OPEN(0, 1)
   OPEN(1, 0)
-  GRANT(0, 0)
-  GRANT(0, 1)
-  GRANT(1, 0)
-  GRANT(1, 1)
+  GO_ON(0)
+  GO_ON(1)
   SERVE(0, 1)
   SERVE(1, 0)
-  CLOSE(0)
-  CLOSE(1)
+#else
+  OPEN(0, 0)
+  GO_ON(0)
+  SERVE(0, 0)
+#endif
 
-  /* Retire: mark, fence, scan; then restore, or erase and free. A standby that
-   * is committed does not wait for a ready one. */
+#ifdef RETIRE_AT_ONCE
+  /* Retire: a block that nobody has pinned. */
+  :: atomic {
+       slot_state == kReady && empty(daemon_buffer) &&
+       CELL(0, slot_block) == 0 ->
+         residence = 0;
+         tag = 0;
+         Free(slot_block);
+         EmptySlot();
+         ALL_GROW_OLD
+     }
+#if CLEAR
+  :: atomic {
+       slot_state == kReady && ROOM(1) ->
+         where_is[slot_block] = kBlockQuarantined;
+         EraseSlot()
+     }
+#endif
+#else
+  /* Retire: mark, fence, scan; then restore, or erase and free. */
   :: atomic {
        slot_state == kReady && ROOM(1) ->
          victim = slot_block;
-         daemon_buffer!kAtResidence,SLOT_WORD(kRetiring)
+         STORE_SLOT(RESIDENCE(slot_block, kRetiring), slot_tag)
      };
      empty(daemon_buffer);
-     Scan();
+     SCAN
      atomic {
        if
-       :: busy -> daemon_buffer!kAtResidence,SLOT_WORD(kReady)
+       :: BUSY -> STORE_SLOT(RESIDENCE(slot_block, kReady), slot_tag)
 #if CLEAR
-       :: busy -> where_is[victim] = kBlockQuarantined; EraseSlot()
+       :: BUSY -> where_is[victim] = kBlockQuarantined; EraseSlot()
 #endif
-       :: !busy -> EraseSlot(); Free(victim)
+       :: !BUSY -> EraseSlot(); Free(victim)
        fi;
        busy = 0;
        victim = 0
      }
 
+#endif
+
   /* A quarantined block is out of the index long since: scanning is enough. */
-  :: atomic { where_is[0] == kBlockQuarantined -> victim = 0 };
-     Scan();
+  :: atomic { where_is[0] == kBlockQuarantined && empty(daemon_buffer) -> victim = 0 };
+     SCAN
      atomic { FreeOrQuarantine() }
-  :: atomic { where_is[1] == kBlockQuarantined -> victim = 1 };
-     Scan();
+  :: atomic { where_is[1] == kBlockQuarantined && empty(daemon_buffer) -> victim = 1 };
+     SCAN
      atomic { FreeOrQuarantine() }
 
   /* The end of a reader's session, once its process is gone. */
@@ -944,10 +932,11 @@ end:
   /* Audit: the slot is what its tables say, and a ready block is whole. */
   :: d_step {
        empty(daemon_buffer) ->
-         assert(slot_state == kFree || key == slot_key);
          if
          :: slot_state == kFree -> assert(residence == 0)
-         :: else -> assert(residence == SLOT_WORD(slot_state))
+         :: else ->
+              assert(residence == RESIDENCE(slot_block, slot_state));
+              assert(tag == slot_tag)
          fi;
          assert(slot_state != kReady || bytes[slot_block] == slot_key)
      }

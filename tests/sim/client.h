@@ -39,6 +39,8 @@ class Client : public core::ReplySink {
   // The daemon's side of its rings: submits the next run if it has room for
   // the replies.
   void Pump();
+  // Whether there is anything for it to take in.
+  bool posted() const { return !submissions_.empty(); }
 
   uint16_t session() const { return session_; }
   core::SessionMemory memory() const;

@@ -231,11 +231,13 @@ void Publisher::DoStep() {
     return;
   }
   const uint32_t dice = world_.Random(100);
-  if (dice < 22 && !winding_down_) {
+  const bool begun_all =
+      winding_down_ || positions_.size() == handle_.chain.size();
+  if (dice < 22 && !begun_all) {
     BeginSome();
-  } else if (dice < 70) {
+  } else if (dice < 76) {
     if (!WriteOne()) EndSome(/*commit=*/true);
-  } else if (dice < 82) {
+  } else if (dice < 83) {
     EndSome(/*commit=*/true);
   } else if (dice < 86) {
     LayerSome();
@@ -247,8 +249,7 @@ void Publisher::DoStep() {
     // Mostly when all is written; now and then it ends shorter, or gives up.
     const bool written =
         std::none_of(positions_.begin(), positions_.end(), Mine);
-    const bool all = winding_down_ || positions_.size() == handle_.chain.size();
-    if (!(written && all) && !world_.Chance(written ? 10 : 4)) return;
+    if (!(written && begun_all) && !world_.Chance(written ? 10 : 4)) return;
     CloseIt();
   }
 }

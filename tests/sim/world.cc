@@ -69,16 +69,17 @@ World::World(uint64_t seed)
 World::~World() = default;
 
 std::unique_ptr<Client> World::MakeClient(uint16_t session) {
-  switch (Random(8)) {
+  switch (Random(10)) {
     case 0:
-      return std::make_unique<Reader>(this, session);
     case 1:
+      return std::make_unique<Reader>(this, session);
     case 2:
     case 3:
-      return std::make_unique<StreamReader>(this, session);
     case 4:
-      return std::make_unique<Publisher>(this, session, 0b011);
+      return std::make_unique<StreamReader>(this, session);
     case 5:
+      return std::make_unique<Publisher>(this, session, 0b011);
+    case 6:
       return std::make_unique<Publisher>(this, session, 0b100);
     default:
       return std::make_unique<Publisher>(this, session, 0b111);
@@ -116,37 +117,44 @@ void World::Clear() {
 }
 
 void World::Operate() {
-  switch (Random(42)) {
+  switch (Random(36)) {
     case 0:
-      if (Chance(50)) Clear();
+      Clear();
       return;
     case 1:
     case 2:
-      core_->Evict("", 1 + Random(5), now_ms_);
-      return;
     case 3:
-    case 4:
-      core_->Evict(absl::StrCat(absl::Hex(Random(16))), 1 + Random(5), now_ms_);
-      return;
-    case 5:
-    case 6:
-    case 7:
       leases_.HoldReady();
       return;
-    case 8:
-    case 9:
+    case 4:
+    case 5:
       leases_.ReleaseSome();
       return;
+    case 6:
+    case 7:
+      leases_.ExtendSome();
+      return;
+    case 8:
+      if (Chance(2)) WrapProgressFiles();
+      return;
+    case 9:
     case 10:
     case 11:
     case 12:
-      leases_.ExtendSome();
-      return;
     case 13:
-      if (Chance(2)) WrapProgressFiles();
+    case 14:
+      leases_.HoldInFlight(*clients_[Random(kClients)]);
+      return;
+    case 15:
+    case 16:
+    case 17:
+    case 18:
+    case 19:
+    case 20:
+      core_->Evict(absl::StrCat(absl::Hex(Random(16))), 1 + Random(5), now_ms_);
       return;
     default:
-      leases_.HoldInFlight(*clients_[Random(kClients)]);
+      core_->Evict("", 1 + Random(5), now_ms_);
       return;
   }
 }
@@ -170,6 +178,14 @@ void World::TakeWakes() {
   }
 }
 
+uint32_t World::Some(bool (*is)(const Client&)) {
+  const uint32_t first = Random(kClients);
+  for (uint32_t i = 0; i < kClients; ++i) {
+    if (is(*clients_[(first + i) % kClients])) return (first + i) % kClients;
+  }
+  return first;
+}
+
 void World::Step() {
   ++steps_done_;
   const std::vector<protocol::SegmentPlan> plans =
@@ -179,23 +195,24 @@ void World::Step() {
   }
   AddClients();
   now_ms_ += Random(pace_ms_);
-  const uint32_t which = Random(kClients);
-  Client& client = *clients_[which];
   const uint32_t dice = Random(1000);
-  if (dice < 700) {
-    client.Step();
+  if (dice < 720) {
+    clients_[Random(kClients)]->Step();
   } else if (dice < 900) {
     // The daemon may take in what a client left that died a moment ago.
+    Client& client =
+        *clients_[Some([](const Client& c) { return c.posted(); })];
     if (!client.dead() || Chance(50)) client.Pump();
   } else if (dice < 950) {
     core_->Tick(now_ms_);
     core_->TakePokes();
-  } else if (dice < 985) {
+  } else if (dice < 988) {
     Operate();
-  } else if (dice < 990) {
-    client.Die();
-  } else if (client.dead()) {
-    Remove(which);
+  } else if (dice < 992) {
+    clients_[Random(kClients)]->Die();
+  } else {
+    const uint32_t which = Some([](const Client& c) { return c.dead(); });
+    if (clients_[which]->dead()) Remove(which);
   }
   if (Chance(80)) TakeWakes();
 }

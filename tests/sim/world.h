@@ -115,6 +115,8 @@ class World {
  private:
   void Step();
   void AddClients();
+  // A client of whom `is` is true, if there is one.
+  uint32_t Some(bool (*is)(const Client&));
   std::unique_ptr<Client> MakeClient(uint16_t session);
   // Sessions come and go until the numbers of progress files are used again.
   void WrapProgressFiles();

@@ -197,11 +197,14 @@ class Run {
     said_.committing.store(probe + 1);
     KVFERRY_RETURN_IF_ERROR(publication_->CommitAndWait(probe, 1));
     committed_ = probe + 1;
-    if (publication_->outcome(probe) != BlockOutcome::kVoid) {
+    const BlockOutcome outcome = publication_->outcome(probe);
+    if (outcome == BlockOutcome::kCommitted) {
       if (whole_) said_.committed.store(committed_);
       return absl::OkStatus();
     }
     whole_ = false;
+    // A standby that was superseded says nothing of those behind it.
+    if (outcome != BlockOutcome::kVoid) return absl::OkStatus();
     for (uint32_t p = committed_; p < begun; ++p) {
       for (const std::span<std::byte> page : pages_[p]) Scribble(page);
       said_.scribbled.fetch_add(1);

@@ -106,8 +106,11 @@ class Worker {
     const absl::Time deadline = absl::Now() + options_.timeout;
     const std::span<const BlockKey> missing = keys.subspan(first);
     const auto count = static_cast<uint32_t>(missing.size());
+    // Nobody fails here, so a second copy of what another writes is waste.
+    PublicationOptions publication_options;
+    publication_options.standby = false;
     KVFERRY_ASSIGN_OR_RETURN(Publication publication,
-                             client_->OpenPublication());
+                             client_->OpenPublication(publication_options));
     KVFERRY_ASSIGN_OR_RETURN(
         const uint32_t base,
         publication.Begin(/*group=*/0,
@@ -137,6 +140,7 @@ class Worker {
         return &result->in_flight_blocks;
       case BlockOutcome::kNoSpace:
         return &result->no_space_blocks;
+      case BlockOutcome::kStandby:
       case BlockOutcome::kWriting:  // not committed after a commit: lost
       case BlockOutcome::kVoid:
         break;

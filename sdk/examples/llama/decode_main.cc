@@ -186,6 +186,11 @@ absl::Status Run(const DecodeFlags& flags) {
   timeline.Instant("first_token", first_token_ns);
   const double first_token_ms = first_token_watch.elapsed_ms();
 
+  if (intake.ticket.has_value()) {
+    // A courtesy: at its deadline the daemon takes the pins back by itself.
+    link->client().ReleaseTicket(*intake.ticket).IgnoreError();
+  }
+
   // From here on the sequence has KV for all tokens but the newest.
   std::optional<KvAppender> appender;
   if (flags.append) {
@@ -229,10 +234,10 @@ absl::Status Run(const DecodeFlags& flags) {
       .Milliseconds("decode_ms", decode_ms);
   if (intake.hand_over.has_value()) {
     // Of what prefill and the transfer took, that which nobody could hide.
-    line.Milliseconds(
-        "visible_hand_over_ms",
-        static_cast<double>(first_token_ns - intake.hand_over->last_layer_ns) /
-            1e6);
+    const auto visible_ns =
+        static_cast<int64_t>(first_token_ns - intake.hand_over->last_layer_ns);
+    line.Milliseconds("visible_hand_over_ms",
+                      static_cast<double>(visible_ns) / 1e6);
   }
   line.Count("appended_blocks", appended.committed)
       .Text("logits_digest", digest.ToHex())

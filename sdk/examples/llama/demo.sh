@@ -35,7 +35,7 @@ if ! command -v python3 >/dev/null; then
   exit 2
 fi
 
-readonly new_tokens=32
+readonly new_tokens=40
 readonly block_tokens=16
 readonly chunk_tokens=256
 # The daemon's files are shared memory: on a disk they would be written out.
@@ -137,6 +137,7 @@ stream() {
     exit 1
   fi
 }
+# Draws the last stream's time line, or prints its numbers (--json).
 timeline() { python3 -B "$here/timeline.py" "$@" "$work"/*.events; }
 
 heading() { printf '\n%s\n' "$1"; }
@@ -195,8 +196,8 @@ stream main -- --append --conversation "$work/conversation"
 timeline --svg "$picture" | sed 's/^/  /'
 printf '\n'
 numbers=$(timeline --json)
-by_layer_ms=$(field to_first_token_ms <<<"$numbers")
-readonly by_layer_ms
+by_layer=$numbers
+readonly by_layer
 show "the same as a picture" "$picture"
 show "blocks published by prefill" \
   "$(field committed_blocks <<<"$published") of $block_count"
@@ -205,7 +206,8 @@ show "blocks in decode's pages before the last layer" \
 show "prompt tokens computed by decode" "$(computed_of "$decoded")"
 show "last layer to last byte in decode's pages" \
   "$(field to_last_byte_ms <<<"$numbers") ms"
-show "last layer to first token ready" "$by_layer_ms ms"
+show "last layer to first token ready" \
+  "$(field to_first_token_ms <<<"$numbers") ms"
 check_streamed_whole
 check "the hand-over data spared that token, too" same \
   "$(computed_of "$decoded")" 0
@@ -233,22 +235,28 @@ check_equal "$next" "$next_cold"
 
 heading "Streamed, chunk by chunk"
 stream by-chunk --granularity chunk --
-by_chunk_ms=$(field to_first_token_ms <<<"$(timeline --json)")
-readonly by_chunk_ms
+by_chunk=$(timeline --json)
+readonly by_chunk
 check_streamed_whole
 
 heading "Store and forward: the ticket comes when prefill is done"
 stream store --no-stream --
-stored_ms=$(field to_first_token_ms <<<"$(timeline --json)")
-readonly stored_ms
+stored=$(timeline --json)
+readonly stored
 check_streamed_whole
 
-heading "Visible hand-over: last layer written to first token ready"
-show "streamed by layer" "$by_layer_ms ms"
-show "streamed by chunk" "$by_chunk_ms ms"
-show "store and forward" "$stored_ms ms"
-show "without a hand-over: decode computes the prompt" \
-  "$(field first_token_ms <<<"$cold") ms"
+# show_hand_over WHAT NUMBERS
+show_hand_over() {
+  show "$1" "$(printf '%9.3f ms %9.3f ms' \
+    "$(field to_last_byte_ms <<<"$2")" "$(field to_first_token_ms <<<"$2")")"
+}
+heading "Visible hand-over, from the last layer written"
+show "" "to last byte   to first token"
+show_hand_over "streamed by layer" "$by_layer"
+show_hand_over "streamed by chunk" "$by_chunk"
+show_hand_over "store and forward" "$stored"
+show "none: decode computes the prompt" "$(printf '%12s %9.3f ms' "" \
+  "$(field first_token_ms <<<"$cold")")"
 
 heading "No ticket: the prompt is looked up while it is on its way"
 run_prefill looked-up >"$work/looked-up.json" &

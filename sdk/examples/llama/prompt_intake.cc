@@ -114,9 +114,7 @@ absl::StatusOr<PromptIntake> TakePrompt(std::span<const uint32_t> prompt,
         hand_over = content->hand_over;
       }
     }
-    // A courtesy: at its deadline the daemon takes the pins back by itself, and
-    // the KV is here already.
-    link->client().ReleaseTicket(*ticket).IgnoreError();
+    intake.ticket = std::move(ticket);
   } else if (absl::IsNotFound(content.status())) {
     // No ticket, or one that is over: the blocks may be there still.
     KVFERRY_RETURN_IF_ERROR(TakeByLookup(prompt, blocks, deadline, link, cache,

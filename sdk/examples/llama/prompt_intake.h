@@ -29,6 +29,8 @@ struct PromptIntake {
   absl::Status incomplete;
   // Only when every token of the prompt is here.
   std::optional<HandOver> hand_over;
+  // To be released when there is time: the KV is here, nobody waits for it.
+  std::optional<Ticket> ticket;
 };
 
 const char* LookupAnswerName(LookupAnswer answer);

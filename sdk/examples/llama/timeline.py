@@ -4,10 +4,10 @@
 usage: timeline.py [--svg FILE] [--json] [--width COLUMNS] EVENTS...
 
 EVENTS are files that the programs wrote with --timeline, one JSON object a
-line (timeline.h). Prints a chart, one row for each process and activity, and
-the visible hand-over: what a request waits for after the last layer of its
-prompt was computed. --json prints only the numbers, as one flat JSON object;
---svg draws the chart into a file besides.
+line (timeline.h). Prints a chart, one row for each process and activity, and a
+second one of the visible hand-over alone: what a request waits for after the
+last layer of its prompt was written. --json prints only the numbers, as one
+flat JSON object; --svg draws both charts into a file besides.
 """
 
 import argparse
@@ -40,6 +40,10 @@ MARKS = (
 )
 WIDTH_MIN = 60
 WIDTH_MAX = 100
+# Of the picture, in pixels.
+SVG_LEFT = 140
+SVG_PLOT_WIDTH = 960
+SVG_ROW_HEIGHT = 26
 
 
 def parse_events(lines, source="events"):
@@ -141,14 +145,27 @@ def time_range(events):
   return begin, max(end, begin + 1000)
 
 
+def hand_over_window(events):
+  """Begin and end in ns of what was visible of the hand-over, with as much
+  time again before it; None if one of its ends is missing."""
+  last_layer = moment(events, "prefill", "last_layer")
+  first_token = moment(events, "decode", "first_token")
+  if last_layer is None or first_token is None or first_token <= last_layer:
+    return None
+  visible = first_token - last_layer
+  return last_layer - visible, first_token + visible // 2
+
+
 def paint(events, begin_ns, end_ns, columns):
   """One row of cells: '#' busy for most of a cell's time, '+' for some of it,
-  '|' for an instant."""
+  '*' for an instant."""
   cell_ns = (end_ns - begin_ns) / columns
   busy = [0.0] * columns
   instants = set()
   for event in events:
-    first = min(columns - 1, int((event.begin_ns - begin_ns) / cell_ns))
+    if event.end_ns < begin_ns or event.begin_ns > end_ns:
+      continue
+    first = max(0, min(columns - 1, int((event.begin_ns - begin_ns) / cell_ns)))
     last = min(columns - 1, int((event.end_ns - begin_ns) / cell_ns))
     if event.begin_ns == event.end_ns:
       instants.add(first)
@@ -159,19 +176,30 @@ def paint(events, begin_ns, end_ns, columns):
                         max(event.begin_ns, start))
   return "".join(
       "#" if share >= cell_ns / 2 else "+" if share > 0 else
-      "|" if cell in instants else " " for cell, share in enumerate(busy))
+      "*" if cell in instants else " " for cell, share in enumerate(busy))
 
 
-def axis(begin_ns, end_ns, columns):
-  """Two rows: ticks, and their times in ms since the beginning."""
-  span_ms = (end_ns - begin_ns) / 1e6
-  step = round_step(span_ms, max(1, columns // 12))
+def ticks_of(begin_ns, end_ns, origin_ns, ticks_max):
+  """Round times in [begin, end]: pairs of ns and the text of their ms since
+  the origin."""
+  begin_ms = (begin_ns - origin_ns) / 1e6
+  end_ms = (end_ns - origin_ns) / 1e6
+  step = round_step(end_ms - begin_ms, ticks_max)
+  first = math.ceil(begin_ms / step - 1e-9)
+  last = math.floor(end_ms / step + 1e-9)
+  return [(origin_ns + index * step * 1e6, f"{round(index * step, 6):.10g}")
+          for index in range(first, last + 1)]
+
+
+def axis(begin_ns, end_ns, origin_ns, columns):
+  """Two rows: ticks, and their times."""
   ticks = ["-"] * columns
   labels = [" "] * columns
-  for index in range(int(span_ms / step) + 1):
-    cell = min(columns - 1, int(index * step / span_ms * columns))
+  for at_ns, text in ticks_of(begin_ns, end_ns, origin_ns,
+                              max(1, columns // 12)):
+    cell = int((at_ns - begin_ns) / (end_ns - begin_ns) * columns)
+    cell = max(0, min(columns - 1, cell))
     ticks[cell] = "+"
-    text = f"{index * step:g}"
     # The last one may have no room to the right of its tick.
     cell = min(cell, columns - len(text))
     labels[cell:cell + len(text)] = text
@@ -188,25 +216,34 @@ def rows_of(events):
   return rows
 
 
-def render_chart(events, width=WIDTH_MAX):
-  """The chart as text, no line longer than `width`."""
+def marks_of(events, begin_ns, end_ns):
+  """The marks in [begin, end]: text and ns, in the order of time."""
+  marks = [(text, moment(events, process, name))
+           for process, name, text in MARKS]
+  return sorted([(text, at_ns) for text, at_ns in marks
+                 if at_ns is not None and begin_ns <= at_ns <= end_ns],
+                key=lambda mark: mark[1])
+
+
+def render_chart(events, width=WIDTH_MAX, window=None):
+  """The chart as text, no line longer than `width`; of a window of time, if
+  given. Times count from the first event."""
   if not events:
     return "nothing happened\n"
   width = max(WIDTH_MIN, min(width, WIDTH_MAX))
-  begin, end = time_range(events)
+  begin, end = window or time_range(events)
+  origin = time_range(events)[0]
   rows = rows_of(events)
   label_width = max([len(label) for label, _, _ in rows] + [len("ms")])
   columns = width - label_width - 3
   lines = [f"{label:<{label_width}} |{paint(found, begin, end, columns)}|"
            for label, found, _ in rows]
-  ticks, labels = axis(begin, end, columns)
+  ticks, labels = axis(begin, end, origin, columns)
   lines.append(f"{'':<{label_width}} +{ticks}+")
   lines.append(f"{'ms':>{label_width}}  {labels}")
-  for process, name, text in MARKS:
-    at_ns = moment(events, process, name)
-    if at_ns is not None:
-      lines.append(f"{'':<{label_width}}  {(at_ns - begin) / 1e6:10.3f} ms  "
-                   f"{text}")
+  for text, at_ns in marks_of(events, begin, end):
+    lines.append(f"{'':<{label_width}}  {(at_ns - origin) / 1e6:10.3f} ms  "
+                 f"{text}")
   return "\n".join(lines) + "\n"
 
 
@@ -221,63 +258,76 @@ def merge(events, gap_ns):
   return spans
 
 
-def render_svg(events, title="KVFerry: streaming hand-over"):
-  """The chart as an SVG document."""
-  left, right, row_height, plot_width = 140, 20, 26, 960
+def draw_panel(events, window, title, top):
+  """One chart of an SVG document, from `top` down: its elements and height."""
+  begin, end = window
+  origin = time_range(events)[0]
   rows = rows_of(events)
-  top = 56
-  bottom = top + row_height * len(rows)
-  marks = [(text, moment(events, process, name))
-           for process, name, text in MARKS]
-  marks = [(text, at_ns) for text, at_ns in marks if at_ns is not None]
-  height = bottom + 40 + 18 * len(marks) + 16
-  width = left + plot_width + right
-  parts = [
-      f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" '
-      f'height="{height}" viewBox="0 0 {width} {height}" '
-      f'font-family="sans-serif" font-size="12">',
-      f'<title>{html.escape(title)}</title>',
-      f'<rect width="{width}" height="{height}" fill="white"/>',
-      f'<text x="{left}" y="28" font-size="16">{html.escape(title)}</text>',
-  ]
-  if not events:
-    return "\n".join(parts + ["</svg>"]) + "\n"
-  begin, end = time_range(events)
-  scale = plot_width / (end - begin)
+  marks = marks_of(events, begin, end)
+  plot_top = top + 36
+  bottom = plot_top + SVG_ROW_HEIGHT * len(rows)
+  scale = SVG_PLOT_WIDTH / (end - begin)
+  right = SVG_LEFT + SVG_PLOT_WIDTH
 
   def x_of(at_ns):
-    return left + (at_ns - begin) * scale
+    return SVG_LEFT + (at_ns - begin) * scale
 
+  parts = [f'<text x="{SVG_LEFT}" y="{top + 20}" font-size="16">'
+           f'{html.escape(title)}</text>']
   for index, (label, found, color) in enumerate(rows):
-    y = top + index * row_height
-    parts.append(f'<text x="{left - 8}" y="{y + 16}" text-anchor="end">'
+    y = plot_top + index * SVG_ROW_HEIGHT
+    parts.append(f'<text x="{SVG_LEFT - 8}" y="{y + 16}" text-anchor="end">'
                  f'{html.escape(label)}</text>')
     # A tenth of a pixel apart is one bar to the eye, and to the file.
     for span_begin, span_end in merge(found, 0.1 / scale):
-      bar = max((span_end - span_begin) * scale, 0.5)
-      parts.append(f'<rect x="{x_of(span_begin):.2f}" y="{y + 4}" '
-                   f'width="{bar:.2f}" height="{row_height - 8}" '
-                   f'fill="{color}"/>')
-  parts.append(f'<line x1="{left}" y1="{bottom}" x2="{left + plot_width}" '
+      if span_end < begin or span_begin > end:
+        continue
+      x = x_of(max(span_begin, begin))
+      bar = max(x_of(min(span_end, end)) - x, 0.5)
+      parts.append(f'<rect x="{x:.2f}" y="{y + 4}" width="{bar:.2f}" '
+                   f'height="{SVG_ROW_HEIGHT - 8}" fill="{color}"/>')
+  parts.append(f'<line x1="{SVG_LEFT}" y1="{bottom}" x2="{right}" '
                f'y2="{bottom}" stroke="black"/>')
-  span_ms = (end - begin) / 1e6
-  step = round_step(span_ms, 12)
-  for index in range(int(span_ms / step) + 1):
-    x = left + index * step * 1e6 * scale
-    parts.append(f'<line x1="{x:.2f}" y1="{bottom}" x2="{x:.2f}" '
-                 f'y2="{bottom + 5}" stroke="black"/>')
-    parts.append(f'<text x="{x:.2f}" y="{bottom + 18}" text-anchor="middle">'
-                 f'{index * step:g}</text>')
-  parts.append(f'<text x="{left - 8}" y="{bottom + 18}" text-anchor="end">'
+  for at_ns, text in ticks_of(begin, end, origin, 12):
+    x = f"{x_of(at_ns):.2f}"
+    parts.append(f'<line x1="{x}" y1="{bottom}" x2="{x}" y2="{bottom + 5}" '
+                 f'stroke="black"/>')
+    parts.append(f'<text x="{x}" y="{bottom + 18}" text-anchor="middle">'
+                 f'{text}</text>')
+  parts.append(f'<text x="{SVG_LEFT - 8}" y="{bottom + 18}" text-anchor="end">'
                f'ms</text>')
   for index, (text, at_ns) in enumerate(marks):
-    y = bottom + 40 + 18 * index
-    parts.append(f'<line x1="{x_of(at_ns):.2f}" y1="{top - 8}" '
-                 f'x2="{x_of(at_ns):.2f}" y2="{bottom}" stroke="black" '
-                 f'stroke-width="0.5" stroke-dasharray="3,3"/>')
-    parts.append(f'<text x="{left}" y="{y}">'
-                 f'{(at_ns - begin) / 1e6:.3f} ms: {html.escape(text)}</text>')
-  return "\n".join(parts + ["</svg>"]) + "\n"
+    x = f"{x_of(at_ns):.2f}"
+    parts.append(f'<line x1="{x}" y1="{plot_top - 6}" x2="{x}" y2="{bottom}" '
+                 f'stroke="black" stroke-width="0.5" stroke-dasharray="3,3"/>')
+    parts.append(f'<text x="{SVG_LEFT}" y="{bottom + 40 + 18 * index}">'
+                 f'{(at_ns - origin) / 1e6:.3f} ms: {html.escape(text)}</text>')
+  return parts, bottom + 40 + 18 * len(marks) - top
+
+
+def render_svg(events, title="KVFerry: streaming hand-over"):
+  """The chart as an SVG document; below it that of the visible hand-over."""
+  body = []
+  top = 8
+  if events:
+    parts, height = draw_panel(events, time_range(events), title, top)
+    body += parts
+    top += height
+    window = hand_over_window(events)
+    if window:
+      parts, height = draw_panel(
+          events, window, "From the last layer to the first token", top)
+      body += parts
+      top += height
+  width = SVG_LEFT + SVG_PLOT_WIDTH + 40
+  head = [
+      f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" '
+      f'height="{top}" viewBox="0 0 {width} {top}" '
+      f'font-family="sans-serif" font-size="12">',
+      f'<title>{html.escape(title)}</title>',
+      f'<rect width="{width}" height="{top}" fill="white"/>',
+  ]
+  return "\n".join(head + body + ["</svg>"]) + "\n"
 
 
 def main(arguments):
@@ -304,6 +354,10 @@ def main(arguments):
     print(json.dumps(summary, separators=(",", ":")))
   else:
     print(render_chart(events, options.width), end="")
+    window = hand_over_window(events)
+    if window:
+      print("\nFrom the last layer to the first token:")
+      print(render_chart(events, options.width, window), end="")
   return 0
 
 

@@ -132,6 +132,18 @@ TEST_F(ProgressWriterTest, GivingUpKeepsWhatIsDone) {
   EXPECT_EQ(changes(), before);
 }
 
+TEST_F(ProgressWriterTest, ItMayGoOnAfterGivingUp) {
+  writer_.Open(file(), kRecord, 7);
+  writer_.GoOn();
+  EXPECT_EQ(changes(), 1);
+  writer_.GiveUp();
+  writer_.GoOn();
+  EXPECT_EQ(record().given_up.load(), 0);
+  EXPECT_EQ(changes(), 3);
+  writer_.GiveUp();
+  EXPECT_EQ(record().given_up.load(), 7);
+}
+
 TEST_F(ProgressWriterTest, AClosedOneIsSilent) {
   writer_.Open(file(), kRecord, 7);
   writer_.Advance(4);

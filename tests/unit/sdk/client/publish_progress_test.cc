@@ -231,6 +231,23 @@ TEST_F(PublishProgressTest, AnAbortGivesUp) {
   EXPECT_EQ(word().positions, 4);
 }
 
+// Goal    What is begun after an abort is not taken for given up: it comes by
+//         the index, since the word stays where it is.
+TEST_F(PublishProgressTest, AppendingGoesOnAfterAnAbort) {
+  PublicationRecord* record = OpenFollowed();
+  Begin(record, 4);
+  ASSERT_THAT(channel_.Commit(record, 0, 2), IsOk());
+  channel_.Abort(record);
+  Begin(record, 2);
+  EXPECT_EQ(given_up(), 0);
+  EXPECT_EQ(channel_.Look(record, 4).outcome, BlockOutcome::kWriting);
+  EXPECT_THAT(channel_.CommitLayers(record, 4, 2, 1), IsOk());
+  ASSERT_THAT(channel_.Commit(record, 4, 2), IsOk());
+  EXPECT_EQ(word(), (Progress{kGeneration, 2, 0}));
+  channel_.Close(record);
+  EXPECT_EQ(given_up(), 0);
+}
+
 TEST_F(PublishProgressTest, AnAbortOfNothingGivesNothingUp) {
   PublicationRecord* record = OpenFollowed();
   Begin(record, 4);
@@ -414,13 +431,13 @@ TEST_F(PublishProgressTest, WhatCannotBeFollowedCarriesNoHandOver) {
 // Goal    What the publisher tells is what a stream understands.
 // Method  The session follows itself: its own file is entered as file 9.
 TEST_F(PublishProgressTest, AStreamFollowsIt) {
+  fake_.SetLayers(0, 4);
   const auto attachment =
       std::make_shared<Attachment>(fake_.memory(), Attachment::Options{});
   ASSERT_THAT(attachment->segments().AddMemory(0, 0, kBlocks, fake_.Page(0, 0),
                                                /*writable=*/true),
               IsOk());
   attachment->progress_files().Enter(9, fake_.memory().progress);
-  fake_.SetLayers(0, 4);
   fake_.OpenPublication(kSlot, kGeneration, {.file = 9, .record = kRecord});
   PublicationRecord* record = OpenFollowed();
   Begin(record, 4);

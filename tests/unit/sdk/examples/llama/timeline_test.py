@@ -117,12 +117,12 @@ class ChartTest(unittest.TestCase):
                         event("decode", "copy", 20, 22),
                         event("decode", "copy", 35)])
 
-    self.assertEqual(timeline.paint(events, 0, 40 * MS, 4), "# +|")
+    self.assertEqual(timeline.paint(events, 0, 40 * MS, 4), "# +*")
 
   def test_the_end_belongs_to_the_last_cell(self):
     events = events_of([event("decode", "first_token", 40)])
 
-    self.assertEqual(timeline.paint(events, 0, 40 * MS, 4), "   |")
+    self.assertEqual(timeline.paint(events, 0, 40 * MS, 4), "   *")
 
   def test_has_a_row_for_each_activity_and_the_marks(self):
     chart = timeline.render_chart(events_of(STREAMED))
@@ -142,10 +142,39 @@ class ChartTest(unittest.TestCase):
       self.assertLessEqual(max(map(len, lines)), min(width, 100))
 
   def test_the_axis_begins_at_zero_and_is_in_ms(self):
-    ticks, labels = timeline.axis(7 * MS, 107 * MS, 80)
+    ticks, labels = timeline.axis(7 * MS, 107 * MS, 7 * MS, 80)
 
     self.assertEqual(labels.split(), ["0", "20", "40", "60", "80", "100"])
     self.assertEqual(ticks.count("+"), 6)
+
+  def test_a_window_is_cut_out_of_what_reaches_beyond_it(self):
+    events = events_of([event("decode", "wait", 0, 15),
+                        event("decode", "wait", 35, 90),
+                        event("decode", "wait", 100, 110)])
+
+    self.assertEqual(timeline.paint(events, 10 * MS, 50 * MS, 8), "#    ###")
+
+  def test_a_window_keeps_the_times_and_only_its_own_marks(self):
+    events = events_of(STREAMED)
+    window = timeline.hand_over_window(events)
+    chart = timeline.render_chart(events, window=window)
+
+    self.assertEqual(window, (97 * MS, int(104.5 * MS)))
+    self.assertIn(" 98 ", chart)
+    self.assertRegex(chart, r"102\.000 ms +last byte in decode's pages")
+    self.assertNotIn("ticket", chart)
+
+  def test_without_a_first_token_there_is_no_window(self):
+    lines = [line for line in STREAMED if "first_token" not in line]
+
+    self.assertIsNone(timeline.hand_over_window(events_of(lines)))
+
+  def test_ticks_far_from_the_origin_keep_their_digits(self):
+    ticks = timeline.ticks_of(int(1562.6195 * MS), int(1562.6305 * MS), 0, 6)
+
+    self.assertEqual([text for _, text in ticks],
+                     ["1562.62", "1562.622", "1562.624", "1562.626", "1562.628",
+                      "1562.63"])
 
   def test_nothing_is_a_chart_too(self):
     self.assertEqual(timeline.render_chart([]), "nothing happened\n")
