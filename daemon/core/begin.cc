@@ -191,7 +191,10 @@ PublishAnswer NamespaceCore::BeginNew(Session& session,
   const uint32_t slot =
       key.offered == protocol::kAlreadyThere ? kNoSlot : index_.Find(entry.key);
   PublishAnswer answer = PublishAnswer::kNoSpace;
-  if (key.offered == protocol::kAlreadyThere) {
+  if (LostSlices(publication, key.group) != 0) {
+    entry.state = EntryState::kAborted;
+    answer = PublishAnswer::kVoid;
+  } else if (key.offered == protocol::kAlreadyThere) {
     entry.state = EntryState::kExists;
     answer = PublishAnswer::kExists;
   } else if (slot == kNoSlot) {

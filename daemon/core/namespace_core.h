@@ -375,11 +375,19 @@ class NamespaceCore {
   void Tell(const Publication& publication);
   void CloseHandle(Session& session, Handle& handle, bool died,
                    uint64_t now_ms);
+  // The writer of these slices died.
+  void LoseSlices(Publication& publication, uint64_t slices, uint64_t now_ms);
   void Linger(Publication* publication, uint64_t now_ms);
   void StopLingering(Publication* publication);
   void End(Publication* publication, uint64_t now_ms);
   void ExpirePublications(uint64_t now_ms);
   void FinishInFlight(const PublicationEntry& entry);
+  // Slices of the group that nobody will write any more.
+  uint64_t LostSlices(const Publication& publication, uint32_t group) const {
+    const uint64_t all = groups_[group].all_slices;
+    // A group with one slice is written by any of the writers.
+    return all == 1 ? 0 : publication.lost_slices & all;
+  }
   // What the entry's slot says of its publication.
   static uint64_t AuxOf(const Publication& publication,
                         const PublicationEntry& entry, uint32_t position) {

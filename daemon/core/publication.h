@@ -66,8 +66,11 @@ struct Publication {
   protocol::PublicationRef ref;
   std::vector<PublicationEntry> entries;
   std::vector<uint64_t> slice_sets;  // of the handles that have it open
-  uint32_t writing = 0;              // entries in kWriting or kStandby
-  uint64_t linger_until_ms = 0;      // when nobody has it open
+  // Slices whose writer died: what lacks them never becomes ready, unless
+  // somebody opens the publication for them again.
+  uint64_t lost_slices = 0;
+  uint32_t writing = 0;          // entries in kWriting or kStandby
+  uint64_t linger_until_ms = 0;  // when nobody has it open
 };
 
 }  // namespace kvferry::core

@@ -144,6 +144,7 @@ void NamespaceCore::CloseHandle(Session& session, Handle& handle, bool died,
                 handle.slice_set);
   KVFERRY_CHECK(slice_set != publication->slice_sets.end());
   publication->slice_sets.erase(slice_set);
+  if (died) LoseSlices(*publication, handle.slice_set, now_ms);
   if (!publication->slice_sets.empty()) return;
   if (died) {
     // Other ranks may still come for the slices that are missing, but not to a
@@ -158,6 +159,20 @@ void NamespaceCore::CloseHandle(Session& session, Handle& handle, bool died,
     Linger(publication, now_ms);
   } else {
     End(publication, now_ms);
+  }
+}
+
+void NamespaceCore::LoseSlices(Publication& publication, uint64_t slices,
+                               uint64_t now_ms) {
+  for (const uint64_t others : publication.slice_sets) slices &= ~others;
+  publication.lost_slices |= slices;
+  // They do not come any more, also of what their writer had not begun: nobody
+  // shall wait for the others'.
+  for (PublicationEntry& entry : publication.entries) {
+    const uint64_t lost = LostSlices(publication, entry.group);
+    if ((entry.committed & lost) == lost) continue;
+    GiveUp(publication, entry, now_ms);
+    SettleAborted(entry);
   }
 }
 

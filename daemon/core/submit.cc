@@ -135,6 +135,7 @@ absl::Status NamespaceCore::Open(Session& session, const SubmitRecord& record,
                     return (slice_set & record.open.slice_set) != 0;
                   });
   publication->slice_sets.push_back(record.open.slice_set);
+  publication->lost_slices &= ~record.open.slice_set;
   handle.publication = publication.get();
   handle.slice_set = record.open.slice_set;
   handle.standby = (record.open.flags & protocol::kOpenStandby) != 0;

@@ -142,6 +142,7 @@ class KVFERRY_EXPORT Publication {
   //         kFailedPrecondition  closed
   //         kResourceExhausted   this publication cannot be followed: too many
   //                              are open (the ticket can carry it then)
+  //         kDeadlineExceeded    the daemon did not answer the open in 5 s
   //         kUnavailable         the daemon went away
   absl::Status SetHandOver(absl::string_view bytes);
 

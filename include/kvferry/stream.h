@@ -39,9 +39,8 @@ struct StreamOptions {
 // those that a publication is still writing, followed chunk by chunk and layer
 // by layer without asking the daemon.
 //
-//   stream:   | ok | ok | ok | layers 0..11 of 80 |  in flight  |  to come  |
-//             0              ok_blocks()          layered_end() block_count()
-//             keys
+//   | ok | ok | ok | layers 0..11 of 80 |  in flight   |  to come   |
+//   0          ok_blocks()         layered_end()  block_count()  key_count()
 //
 // Life cycle  1. empty   2. Client::Match(keys, options, &stream)
 //             3. Poll, WaitChunk, WaitLayer or PullTo; act on ok_blocks()
@@ -52,9 +51,11 @@ struct StreamOptions {
 //             block is among the ok ones of a look that began after the copy:
 //             call Poll (or Confirm) once more after copying. PullTo does.
 // Failure     When the publisher aborts, dies, misses its deadline, or ends
-//             shorter, status() becomes an error and ok_blocks() never changes
-//             again: exactly the blocks that did not complete are missing.
-//             Match anew: another publisher may have taken them over (standby).
+//             shorter, status() becomes an error and ok_blocks() does not grow
+//             again: exactly the blocks that did not complete are missing. (It
+//             shrinks only when the namespace is cleared or this session is
+//             revoked.) Match anew: another publisher may have taken them over
+//             (standby).
 // Memory      Blocks stay pinned until Release, also failed ones.
 // Ownership   May outlive the Client's connection, not the Client.
 // Threads     One thread at a time. event_fd() may be polled by another.
@@ -95,7 +96,8 @@ class KVFERRY_EXPORT PrefixStream {
 
   // --- looking and waiting ---
 
-  // Looks once; does not block.
+  // Looks once; does not wait for anything to come. The first look at a writer
+  // may ask the daemon for its file: one round trip, 20 ms at most.
   // Returns whether anything changed.
   bool Poll();
 

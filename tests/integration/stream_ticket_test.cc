@@ -132,6 +132,48 @@ TEST_F(StreamTicketTest, ATicketOfAPublisherThatDiesEndsItsStream) {
   EXPECT_EQ(content->keys.size(), 20);
 }
 
+// Goal    Who follows a ticket is told when its publisher has been given up for
+//         standing still, also when it comes only then; and a publisher that
+//         goes on and begins anew is followed again.
+TEST_F(StreamTicketTest, ATicketOfAStalledPublisherEndsItsStreams) {
+  PublicationOptions options;
+  options.stall_timeout = absl::Milliseconds(200);
+  ASSERT_THAT(writer_->Open(options), IsOk());
+  const auto ticket = writer_->Mint(0, 10);
+  PrefixStream stream;
+  Follow(ticket, &stream);
+  ASSERT_THAT(writer_->Begin(0, 6), IsOk());
+  ASSERT_THAT(writer_->Produce(0, 3), IsOk());
+  ASSERT_THAT(stream.WaitChunk(3, Soon()), IsOk());
+  ASSERT_THAT(writer_->Stop(), IsOk());
+  EXPECT_THAT(stream.WaitChunk(10, absl::Now() + absl::Seconds(5)),
+              testing::AnyOf(StatusIs(absl::StatusCode::kAborted),
+                             StatusIs(absl::StatusCode::kNotFound)));
+  EXPECT_EQ(stream.ok_blocks(), 3);
+
+  PrefixStream late;
+  const TicketContent content = Follow(ticket, &late);
+  EXPECT_EQ(content.publication.generation, 0);
+  EXPECT_THAT(late.WaitChunk(10, absl::Now() + absl::Seconds(5)),
+              testing::AnyOf(StatusIs(absl::StatusCode::kAborted),
+                             StatusIs(absl::StatusCode::kNotFound)));
+  EXPECT_EQ(late.ok_blocks(), 3);
+
+  writer_->Continue();
+  ASSERT_THAT(writer_->CommitAndWait(3, 3), IsOk());
+  EXPECT_THAT(writer_->Outcome(3), IsOkAndHolds(BlockOutcome::kVoid));
+  ASSERT_THAT(writer_->Begin(3, 3), IsOkAndHolds(6));
+  ASSERT_TRUE(AreComing(reader_.get(), Keys(0, 6)));
+  PrefixStream again;
+  Follow(ticket, &again);
+  ASSERT_THAT(writer_->Produce(6, 3), IsOk());
+  ASSERT_THAT(again.WaitChunk(6, Soon()), IsOk());
+  ASSERT_THAT(writer_->Begin(6, 4), IsOkAndHolds(9));
+  ASSERT_THAT(writer_->Produce(9, 4), IsOk());
+  EXPECT_THAT(again.WaitCommitted(Soon()), IsOk());
+  EXPECT_TRUE(OkBlocksAreRight(again, Keys(0, 10)));
+}
+
 TEST_F(StreamTicketTest, HandOverDataComesLiveAndStaysWithTheTicket) {
   std::string data(4096, '\0');
   for (size_t i = 0; i < data.size(); ++i) {

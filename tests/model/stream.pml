@@ -16,16 +16,18 @@
  * own. A pin is a locked read-modify-write, which needs none either;
  * pin_retire.pml has the other form, too.
  *
- * Nothing counts rounds: every process loops, blocks have no generation (as if
+ * Every process loops (but see ROUNDS), blocks have no generation (as if
  * it wrapped with each use), and a publication takes one that nobody remembers
  * (FRESH).
  *
- * Size, by -D: READERS (1 or 2), KEYS (1 or 2), SLOTS (of the publication
- * table, 1 or 2), POSITIONS (of a publication, 1 or 2), CLEAR (0 or 1),
- * STANDBY (0 or 1), STORE_BUFFER (2, with STANDBY 3). SHARED has both
- * publishers write one publication. WIND_DOWN has everything come to an end
- * some time, publishers also by standing still for ever, so that a reader that
- * waits for ever is an invalid end state.
+ * Size, by -D: READERS (1 or 2), PUBLISHERS (1 or 2), KEYS (1 or 2), SLOTS (of
+ * the publication table, 1 or 2), POSITIONS (of a publication, 1 or 2),
+ * STORE_BUFFER (2 stores of the daemon, 3 with STANDBY).
+ * Form, by -D: CLEAR and STANDBY (0 or 1); SHARED has both publishers write one
+ * publication; RETIRE_AT_ONCE leaves out how the daemon retires, DEATHS=0 that
+ * readers die. With ROUNDS, a publisher opens so many publications and may
+ * stand still for ever while it writes, so that a reader that waits for ever is
+ * an invalid end state.
  * Mutants, by -D, one at a time: see run.sh.
  */
 
@@ -69,9 +71,9 @@
 #define STATE_OF(word) ((word) & 3)
 #define BLOCK_OF(word) ((word) >> 2)
 
-/* The words beside it: the key, and aux, which says what publication writes the
- * block, and where in it. Generation 0: one that cannot be followed. They change
- * only while the residence is zero, and here together with it. */
+/* The words beside it: the key, and aux, which says what publication writes
+ * the block, and where in it. Generation 0: one that cannot be followed. They
+ * change only while the residence is zero, and here together with it. */
 #define TAG(generation, key, position, slot) \
   (((generation) << 4) | ((key) << 2) | ((position) << 1) | (slot))
 #define GENERATION_OF(tag_word) ((tag_word) >> 4)
@@ -84,9 +86,9 @@
 #define POSITIONS_OF(word) ((word) & 3)
 #define OF(generation, word) (((word) >> 2) == (generation))
 
-/* A word of the publication table: a publication and its writers, as bits; 0: it
- * has ended. The generation is stored before the writers come, and none are left
- * when it changes, so that they are one word here. */
+/* A word of the publication table: a publication and its writers, as bits; 0:
+ * it has ended. The generation is stored before the writers come, and none are
+ * left when it changes, so that they are one word here. */
 #define RECORD(generation, writers) (((generation) << 2) | (writers))
 #define WRITERS_OF(word) ((word) & 3)
 
@@ -107,7 +109,11 @@ byte table[SLOTS];         /* of publications */
  * reader remembers; how often each is in the daemon's store buffer. */
 byte holders[BLOCKS];
 byte remembered[READERS];
+#if READERS > 1
 #define GENERATIONS 16
+#else
+#define GENERATIONS 8
+#endif
 byte on_its_way[GENERATIONS];
 
 /* What daemon and publishers say to each other.
@@ -137,6 +143,7 @@ byte publisher_position[PUBLISHERS];
 #define kStandbyCommitted 6
 byte entry[PUBLISHERS];
 
+/* Whether anything but a progress record has this generation. */
 #define IS_REMEMBERED(g)                                       \
   (publisher_generation[0] == g ||                             \
    publisher_generation[PUBLISHERS - 1] == g ||                \
@@ -157,20 +164,22 @@ chan daemon_buffer = [STORE_BUFFER] of {
 #define STORE_TABLE(slot, word)          \
   daemon_buffer!(kAtTable + slot),(word),0; \
   on_its_way[(word) >> 2]++
+#define ROOM(stores) (len(daemon_buffer) <= STORE_BUFFER - (stores))
+
 /* What a record says of a publication that nobody can ask for any more is all
  * the same, but that it is old: fewer states. */
 #define kOld WORD(1, POSITIONS)
-#define GROW_OLD(q)                                                         \
-  if                                                                        \
-  :: progress[q] != 0 && !IS_REMEMBERED(progress[q] >> 2) -> progress[q] = kOld \
-  :: else                                                                   \
+#define GROW_OLD(q)                                             \
+  if                                                            \
+  :: progress[q] != 0 && !IS_REMEMBERED(progress[q] >> 2) ->    \
+       progress[q] = kOld                                       \
+  :: else                                                       \
   fi
 #if PUBLISHERS > 1
 #define ALL_GROW_OLD GROW_OLD(0); GROW_OLD(1)
 #else
 #define ALL_GROW_OLD GROW_OLD(0)
 #endif
-#define ROOM(stores) (len(daemon_buffer) <= STORE_BUFFER - (stores))
 
 chan payload_buffer[PUBLISHERS] = [1] of { byte /* block */, byte /* key */ };
 
@@ -236,7 +245,8 @@ bit killed[READERS];
 
 /* What the slot says now of the block that was found in it. */
 #define UNCHANGED (residence == seen)
-#define THERE (STATE_OF(residence) != kFree && BLOCK_OF(residence) == BLOCK_OF(seen))
+#define THERE \
+  (STATE_OF(residence) != kFree && BLOCK_OF(residence) == BLOCK_OF(seen))
 
 #define LOWER                                                       \
   assert(CELL(me, BLOCK_OF(seen)) > 0);                             \
@@ -270,9 +280,9 @@ bit killed[READERS];
   :: atomic { !THERE -> FAIL }
 
 #define MY_RECORD table[SLOT_OF(seen_tag)]
-#define AWAIT(p)                                                           \
+#define AWAIT(progress_has_passed)                                         \
   if                                                                       \
-  :: (writers & (1 << p)) == 0 || PASSED(p)                                \
+  :: progress_has_passed                                                   \
   :: atomic {                                                              \
        MY_RECORD != RECORD(GENERATION_OF(seen_tag), writers) ->            \
          writers = 0;                                                      \
@@ -356,9 +366,11 @@ follow:
   OR_CHANGED
   fi;
   /* Waits until they have passed it, or are others. */
-  AWAIT(0)
-#if PUBLISHERS > 1
-  AWAIT(1)
+#ifdef SHARED
+  AWAIT((writers & 1) == 0 || PASSED(0))
+  AWAIT((writers & 2) == 0 || PASSED(1))
+#else
+  AWAIT(PASSED(writers - 1))
 #endif
 
 copy:
@@ -404,8 +416,8 @@ inline MoveOn() {
   fi
 }
 
-#ifdef WIND_DOWN
-bit over; /* Nothing new is begun any more. */
+#ifdef ROUNDS
+byte rounds[PUBLISHERS]; /* publications opened so far */
 #define OR_STAND_STILL :: goto end_stopped
 #else
 #define OR_STAND_STILL
@@ -462,7 +474,7 @@ again:
   OR_STAND_STILL
   fi;
 
-#ifdef WIND_DOWN
+#ifdef ROUNDS
 end_stopped:
   false
 #else
@@ -522,8 +534,21 @@ inline Open(p, slot) {
   STORE_TABLE(slot, RECORD(publisher_generation[p], 1 + p))
 }
 
+#ifdef ROUNDS
+#define MAY_OPEN(p) \
+  (publisher_state[p] == kIdle && A_BLOCK_IS_FREE && rounds[p] < ROUNDS)
+#define COUNT_ROUND(p) rounds[p]++
+#else
+#define MAY_OPEN(p) (publisher_state[p] == kIdle && A_BLOCK_IS_FREE)
+#define COUNT_ROUND(p) skip
+#endif
+
 /* The first store into the block tears it. */
 inline Begin(p) {
+  if
+  :: publisher_state[p] == kIdle -> COUNT_ROUND(p)
+  :: else
+  fi;
   publisher_block[p] = (where_is[0] == kBlockFree -> 0 : 1);
   where_is[publisher_block[p]] = kBlockGranted;
   assert(holders[publisher_block[p]] == 0);
@@ -538,26 +563,23 @@ inline Begin(p) {
   publisher_state[p] = kBegun
 }
 
-#ifdef WIND_DOWN
-#define MAY_BEGIN(state, p) (publisher_state[p] == state && A_BLOCK_IS_FREE && !over)
-#else
-#define MAY_BEGIN(state, p) (publisher_state[p] == state && A_BLOCK_IS_FREE)
-#endif
 #define A_BLOCK_IS_FREE \
   (where_is[0] == kBlockFree || where_is[1] == kBlockFree)
 
 #ifdef SHARED
-/* The second one joins a publication that is open, unless it was one of its
- * writers before. */
+/* The second one joins the first's publication while it is open, unless it was
+ * one of its writers before. Either may be the first to begin the position. */
 #define OPEN(p, other)                                            \
   :: atomic {                                                            \
-       MAY_BEGIN(kIdle, p) && slot_writers[0] == 0 && ROOM(1) ->  \
+       MAY_OPEN(p) && p == 0 && slot_writers[0] == 0 &&          \
+       ROOM(1) ->                                                        \
          Open(p, 0);                                                     \
          begun = 0;                                                      \
          Begin(p)                                                 \
      }                                                                   \
   :: atomic {                                                            \
-       MAY_BEGIN(kIdle, p) && slot_writers[0] != 0 && ROOM(1) &&  \
+       MAY_OPEN(p) && p == 1 && slot_writers[0] != 0 &&          \
+       ROOM(1) &&                                                        \
        !OF(publisher_generation[other], progress[p]) ->                  \
          publisher_generation[p] = publisher_generation[other];          \
          slot_writers[0] = 3;                                            \
@@ -565,28 +587,32 @@ inline Begin(p) {
          Begin(p)                                                 \
      }
 #elif SLOTS > 1
-/* Each has a slot of its own. */
-#define OPEN(p, other)                                             \
-  :: atomic {                                                      \
-       MAY_BEGIN(kIdle, p) && ROOM(1) -> Open(p, p); Begin(p)      \
+/* Each has a slot of its own. With standbys, the second one begins only what
+ * the first is writing. */
+#define OPEN(p, other)                                                   \
+  :: atomic {                                                            \
+       MAY_OPEN(p) && ROOM(1) &&                                 \
+       (p == 0 || !STANDBY || entry[other] == kWriting) ->               \
+         Open(p, p);                                                     \
+         Begin(p)                                                        \
      }
 #else
 /* They take turns. Without a slot, one cannot be followed, only waited for. */
 #define OPEN(p, other)                                             \
   :: atomic {                                                      \
-       MAY_BEGIN(kIdle, p) && slot_writers[0] == 0 && ROOM(1) ->   \
+       MAY_OPEN(p) && slot_writers[0] == 0 && ROOM(1) ->   \
          Open(p, 0);                                               \
          Begin(p)                                                  \
      }                                                             \
   :: atomic {                                                      \
-       MAY_BEGIN(kIdle, p) && slot_writers[0] != 0 -> Begin(p)     \
+       MAY_OPEN(p) && slot_writers[0] != 0 -> Begin(p)     \
      }
 #endif
 
 /* A publication goes on, or ends. */
 #if POSITIONS > 1
 #define GO_ON(p)                                                  \
-  :: atomic { MAY_BEGIN(kOpen, p) -> Begin(p) }
+  :: atomic { publisher_state[p] == kOpen && A_BLOCK_IS_FREE -> Begin(p) }
 #else
 #define GO_ON(p)
 #endif
@@ -716,7 +742,8 @@ inline FreeOrQuarantine() {
 
 #define HAS_PASSED(p) \
   (publisher_generation[p] != 0 && progress[p] == DONE_WITH(p))
-/* By the ring; or its writer died, by its progress, which no abort has passed. */
+/* By the ring; or its writer died, by its progress. No abort has passed that,
+ * so a death and an abort need not be told apart. */
 #if defined(MUTANT_DEATH_ADOPTS_ALL)
 #define COMMITS(p) ENDED(p)
 #elif defined(MUTANT_DEATH_ADOPTS_NOTHING)
@@ -745,7 +772,10 @@ inline FreeOrQuarantine() {
 #define SERVE(p, other)                                                   \
   /* Begin. */                                                            \
   :: atomic {                                                             \
-       UNBEGUN(p) && slot_state == kFree && ROOM(1) -> Insert(p); BEGUN   \
+       UNBEGUN(p) && (p == 0 || !STANDBY) && slot_state == kFree &&       \
+       ROOM(1) ->                                                         \
+         Insert(p);                                                       \
+         BEGUN                                                            \
      }                                                                    \
   :: atomic { NOT_OURS(p) -> entry[p] = kNotOurs; BEGUN }                 \
   :: atomic {                                                             \
@@ -865,7 +895,7 @@ end:
   /* Retire: a block that nobody has pinned. */
   :: atomic {
        slot_state == kReady && empty(daemon_buffer) &&
-       CELL(0, slot_block) == 0 ->
+       CELL(0, slot_block) == 0 && CELL(READERS - 1, slot_block) == 0 ->
          residence = 0;
          tag = 0;
          Free(slot_block);
@@ -902,11 +932,16 @@ end:
 
 #endif
 
-  /* A quarantined block is out of the index long since: scanning is enough. */
-  :: atomic { where_is[0] == kBlockQuarantined && empty(daemon_buffer) -> victim = 0 };
+  /* A quarantined block is out of the index: once that is seen by all, scanning
+   * is enough. */
+  :: atomic {
+       where_is[0] == kBlockQuarantined && empty(daemon_buffer) -> victim = 0
+     };
      SCAN
      atomic { FreeOrQuarantine() }
-  :: atomic { where_is[1] == kBlockQuarantined && empty(daemon_buffer) -> victim = 1 };
+  :: atomic {
+       where_is[1] == kBlockQuarantined && empty(daemon_buffer) -> victim = 1
+     };
      SCAN
      atomic { FreeOrQuarantine() }
 
@@ -926,9 +961,7 @@ end:
      }
 #endif
 
-#ifdef WIND_DOWN
-  :: atomic { !over -> over = 1 }
-#else
+#ifndef ROUNDS
   /* Audit: the slot is what its tables say, and a ready block is whole. */
   :: d_step {
        empty(daemon_buffer) ->

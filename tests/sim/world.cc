@@ -34,10 +34,13 @@ World::World(uint64_t seed)
     : random_(seed),
       // A third of the seeds let time pass so fast that everybody is late.
       pace_ms_(seed % 3 == 1 ? 30 : 5),
+      // In half of them the daemon is slow to take in what it is told, which
+      // readers of the writers' words do not wait for.
+      pump_percent_(seed % 4 < 2 ? 20 : 100),
       // From a handful of blocks (everything is short) to where a session's
       // grants (1 %) are not zero.
       geometry_(
-          MakeGeometry(seed % 4 == 0 ? 12 + seed % 30 : 100 + seed % 120)),
+          MakeGeometry(seed % 2 == 0 ? 12 + seed % 30 : 100 + seed % 120)),
       index_(protocol::IndexFileBytes(geometry_.bucket_count)),
       state_(protocol::StateFileBytes(geometry_.block_capacity)),
       pages_(uint64_t{geometry_.block_capacity} * kSlices * kLayers),
@@ -200,6 +203,7 @@ void World::Step() {
     clients_[Random(kClients)]->Step();
   } else if (dice < 900) {
     // The daemon may take in what a client left that died a moment ago.
+    if (!Chance(pump_percent_)) return;
     Client& client =
         *clients_[Some([](const Client& c) { return c.posted(); })];
     if (!client.dead() || Chance(50)) client.Pump();

@@ -141,6 +141,7 @@ class World {
 
   std::mt19937_64 random_;
   const uint32_t pace_ms_;  // of a step, at most
+  const uint32_t pump_percent_;
   uint64_t now_ms_ = 1000;
   protocol::Geometry geometry_;
   FakeFile index_;

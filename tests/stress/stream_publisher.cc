@@ -169,19 +169,30 @@ class Run {
     const uint32_t first = std::max(action.first, committed_);
     if (first >= end) return absl::OkStatus();
     said_.committing.store(end);
+    // With a deadline that short it may be given up whenever it has to wait for
+    // a CPU: then only the daemon's answer tells.
+    if (action.type == ActionType::kCommitAndWait ||
+        plan_.ending == Ending::kStopped) {
+      KVFERRY_RETURN_IF_ERROR(publication_->CommitAndWait(first, end - first));
+      LookForFailure(first, end);
+    } else {
+      LookForFailure(first, end);
+      KVFERRY_RETURN_IF_ERROR(publication_->Commit(first, end - first));
+    }
+    committed_ = end;
+    if (whole_) said_.committed.store(end);
+    return absl::OkStatus();
+  }
+
+  // Once a position is not this one's to write, or void, what is behind it is
+  // no longer counted.
+  void LookForFailure(uint32_t first, uint32_t end) {
     for (uint32_t p = first; p < end; ++p) {
       const BlockOutcome outcome = publication_->outcome(p);
       whole_ = whole_ && outcome != BlockOutcome::kInFlight &&
                outcome != BlockOutcome::kNoSpace &&
                outcome != BlockOutcome::kVoid;
     }
-    KVFERRY_RETURN_IF_ERROR(
-        action.type == ActionType::kCommit
-            ? publication_->Commit(first, end - first)
-            : publication_->CommitAndWait(first, end - first));
-    committed_ = end;
-    if (whole_) said_.committed.store(end);
-    return absl::OkStatus();
   }
 
   // Stands still until somebody continues it; then finds out whether it was

@@ -237,12 +237,6 @@ absl::Status MeasureParked(const BenchOptions& options, HandoffStage& stage,
 absl::Status BenchHandoff(const BenchOptions& options, RowSink* sink) {
   KVFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<HandoffStage> stage,
                            HandoffStage::Set(options));
-  if (getenv("EXP")) {
-    for (uint32_t c : {256, 1024, 2048, 4096}) for (const bool by_layer : {true, false})
-    KVFERRY_RETURN_IF_ERROR(
-        MeasureInPlace(options, {4096, c, by_layer}, *stage, sink));
-    return absl::OkStatus();
-  }
   KVFERRY_RETURN_IF_ERROR(MeasureParked(options, *stage, sink));
   for (const bool by_layer : {true, false}) {
     KVFERRY_RETURN_IF_ERROR(

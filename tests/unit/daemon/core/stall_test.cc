@@ -278,6 +278,35 @@ TEST_F(WillTest, OneRanksWillIsNotTheOthers) {
   EXPECT_EQ(core_->counts(0).free, 7u);
 }
 
+TEST_F(WillTest, NobodyWaitsForSlicesThatItHadNotBegun) {
+  Make(8, 2);
+  auto rank0 = Session(0);
+  auto rank1 = Session(1);
+  ASSERT_THAT(rank0->Open(1, 9, 0b01), IsOk());
+  ASSERT_THAT(rank1->Open(1, 9, 0b10), IsOk());
+  ASSERT_THAT(rank0->Begin(1, 0, {Key(1)}), IsOk());
+
+  core_->RemoveSession(1, 10);
+  EXPECT_EQ(Find(Key(1)).state, ResidenceState::kFree);
+  EXPECT_EQ(core_->counts(0).quarantined, 1u);  // rank 0 may be writing it
+  ASSERT_THAT(rank0->Begin(1, 1, {Key(2)}), IsOk());
+  EXPECT_EQ(rank0->Answers().back(), PublishAnswer::kVoid);
+
+  // Another process takes the slices over: what is begun from now on can come.
+  auto heir = Session(2);
+  ASSERT_THAT(heir->Open(1, 9, 0b10), IsOk());
+  ASSERT_THAT(rank0->Begin(1, 2, {Key(3)}), IsOk());
+  ASSERT_THAT(heir->Begin(1, 0, {Key(1), Key(2), Key(3)}), IsOk());
+  ASSERT_THAT(heir->Commit(1, 2, 1), IsOk());
+  ASSERT_THAT(rank0->Commit(1, 0, 3), IsOk());
+
+  EXPECT_THAT(heir->Answers(),
+              ElementsAre(PublishAnswer::kVoid, PublishAnswer::kVoid,
+                          PublishAnswer::kYours, PublishAnswer::kCommitted));
+  EXPECT_TRUE(Ready(Key(3)));
+  EXPECT_EQ(core_->counts(0).free, 7u);
+}
+
 TEST_F(WillTest, ItsStandbysPassAsWellAndCountOnceTheOtherFails) {
   Make(16);
   auto one = Session(0);
