@@ -224,6 +224,9 @@ enum class PublicationPhase : uint8_t {
   kFree = 0,   // no publication
   kOpen = 1,   // being written, or waiting for a writer of other slices
   kEnded = 2,  // nothing of it will become ready any more
+  // Its writers stand still: nothing is to be expected of it, unless one of
+  // them goes on and begins more (then it is kOpen again).
+  kStalled = 3,
 };
 
 // Where one slice's writer keeps its progress: {file:8 | record:8}.

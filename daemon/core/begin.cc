@@ -142,7 +142,7 @@ absl::Status NamespaceCore::Begin(uint16_t id, Session& session,
     parent = key;
   }
   handle.begun += count;
-  handle.moved_ms = now_ms;
+  Moved(handle, now_ms);
   session.entries += count;
   if (publication.ref.followable()) {
     directory_.SetBegun(publication.ref.slot,

@@ -142,8 +142,10 @@ absl::Status NamespaceCore::CheckInvariants() const {
   uint32_t aborted = 0;
   for (const auto& [identity, publication] : publications_) {
     uint32_t writing = 0;
-    if (publication->ref.followable() && !directory_.IsOpen(publication->ref)) {
-      return Violated("an open publication is not open to its readers");
+    if (publication->ref.followable() &&
+        (!directory_.Has(publication->ref) ||
+         directory_.IsOpen(publication->ref) == publication->stalled)) {
+      return Violated("readers are told otherwise of a publication");
     }
     uint32_t position = 0;
     for (const PublicationEntry& entry : publication->entries) {

@@ -164,7 +164,7 @@ protocol::PublicationRef NamespaceCore::Follow(const Lease& lease) const {
 }
 
 std::string NamespaceCore::HandOverOf(const Lease& lease) const {
-  if (!lease.hand_over.empty() || !directory_.IsOpen(lease.publication)) {
+  if (!lease.hand_over.empty() || !directory_.Has(lease.publication)) {
     return lease.hand_over;
   }
   const auto session = sessions_.find(lease.session);

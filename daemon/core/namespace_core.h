@@ -418,6 +418,12 @@ class NamespaceCore {
   // Returns how many blocks it gave up.
   uint32_t EndStalled(Session& session, Handle& handle, uint64_t now_ms);
   void ExpireStalled(uint64_t now_ms);
+  // Looks whether the handle's writer got on. Returns how many blocks of it
+  // were given up.
+  uint32_t CheckStalled(Session& session, Handle& handle, uint64_t now_ms);
+  // The handle's writer got on: its publication is not stalled (any more).
+  void Moved(Handle& handle, uint64_t now_ms);
+  void SetStalled(Publication& publication, bool stalled);
   void KeepHandOver(const Session& session, const Handle& handle);
 
   // leases.cc

@@ -69,6 +69,10 @@ struct Publication {
   // Slices whose writer died: what lacks them never becomes ready, unless
   // somebody opens the publication for them again.
   uint64_t lost_slices = 0;
+  // When any of its writers was last seen to get on, and whether readers were
+  // told that none does.
+  uint64_t moved_ms = 0;
+  bool stalled = false;
   uint32_t writing = 0;          // entries in kWriting or kStandby
   uint64_t linger_until_ms = 0;  // when nobody has it open
 };

@@ -85,6 +85,14 @@ void PublicationDirectory::RemoveWriter(uint32_t slot, WriterRef writer) {
   Changed(slot);
 }
 
+void PublicationDirectory::SetStalled(uint32_t slot, bool stalled) {
+  const PublicationPhase phase =
+      stalled ? PublicationPhase::kStalled : PublicationPhase::kOpen;
+  records_[slot].phase.store(static_cast<uint32_t>(phase),
+                             std::memory_order_release);
+  Changed(slot);
+}
+
 void PublicationDirectory::SetBegun(uint32_t slot, uint32_t positions) {
   records_[slot].begun.store(positions, std::memory_order_release);
 }
@@ -103,13 +111,19 @@ std::vector<uint32_t> PublicationDirectory::TakeChanged() {
   return std::exchange(changed_, {});
 }
 
-bool PublicationDirectory::IsOpen(PublicationRef publication) const {
+bool PublicationDirectory::Has(PublicationRef publication) const {
   if (publication.slot >= protocol::kPublicationSlots) return false;
   const PublicationRecord& record = records_[publication.slot];
   return publication.followable() &&
          record.generation.load(std::memory_order_relaxed) ==
              publication.generation &&
-         record.phase.load(std::memory_order_relaxed) ==
+         record.phase.load(std::memory_order_relaxed) !=
+             static_cast<uint32_t>(PublicationPhase::kEnded);
+}
+
+bool PublicationDirectory::IsOpen(PublicationRef publication) const {
+  return Has(publication) &&
+         records_[publication.slot].phase.load(std::memory_order_relaxed) ==
              static_cast<uint32_t>(PublicationPhase::kOpen);
 }
 

@@ -28,6 +28,9 @@ class PublicationDirectory {
   // just read about it finds it unchanged for as long as can be.
   void End(uint32_t slot);
 
+  // Its writers stand still, or go on.
+  void SetStalled(uint32_t slot, bool stalled);
+
   // `writer` writes `slices`, those of them that have no writer yet.
   void AddWriter(uint32_t slot, uint64_t slices, protocol::WriterRef writer);
   // `writer` is one of any number that write blocks of one slice: takes some
@@ -44,7 +47,9 @@ class PublicationDirectory {
   const std::atomic<uint32_t>& changes(uint32_t slot) const {
     return records_[slot].changes;
   }
-  // Whether the slot is still that publication's, and open.
+  // Whether the slot is still that publication's, and it has not ended.
+  bool Has(protocol::PublicationRef publication) const;
+  // The same, and it gets on.
   bool IsOpen(protocol::PublicationRef publication) const;
 
   uint32_t open_count() const {

@@ -63,21 +63,47 @@ void NamespaceCore::ExpireStalled(uint64_t now_ms) {
     if (session.revoked) continue;
     StallReport report{.session = id};
     for (auto& [number, handle] : session.handles) {
-      if (handle.owned_count == 0) continue;
-      const uint64_t word =
-          handle.record == kNoRecord ? 0 : session.progress.Word(handle.record);
-      if (word != handle.progress_word) {
-        handle.progress_word = word;
-        handle.moved_ms = now_ms;
-      } else if (now_ms - handle.moved_ms >= handle.stall_ms) {
-        const uint32_t blocks = EndStalled(session, handle, now_ms);
-        report.publications += blocks > 0 ? 1 : 0;
-        report.blocks += blocks;
-        handle.moved_ms = now_ms;
-      }
+      const uint32_t blocks = CheckStalled(session, handle, now_ms);
+      report.publications += blocks > 0 ? 1 : 0;
+      report.blocks += blocks;
     }
     if (report.blocks > 0) stalls_.push_back(report);
   }
+}
+
+uint32_t NamespaceCore::CheckStalled(Session& session, Handle& handle,
+                                     uint64_t now_ms) {
+  const uint64_t word =
+      handle.record == kNoRecord ? 0 : session.progress.Word(handle.record);
+  if (word != handle.progress_word) {
+    handle.progress_word = word;
+    Moved(handle, now_ms);
+    return 0;
+  }
+  Publication& publication = *handle.publication;
+  uint32_t blocks = 0;
+  if (handle.owned_count > 0 && now_ms - handle.moved_ms >= handle.stall_ms) {
+    blocks = EndStalled(session, handle, now_ms);
+    handle.moved_ms = now_ms;
+  }
+  // Also a writer that has nothing begun: who waits for what it might begin
+  // next is told not to.
+  if (blocks > 0 || now_ms - publication.moved_ms >= handle.stall_ms) {
+    SetStalled(publication, true);
+  }
+  return blocks;
+}
+
+void NamespaceCore::Moved(Handle& handle, uint64_t now_ms) {
+  handle.moved_ms = now_ms;
+  handle.publication->moved_ms = now_ms;
+  SetStalled(*handle.publication, false);
+}
+
+void NamespaceCore::SetStalled(Publication& publication, bool stalled) {
+  if (publication.stalled == stalled || !publication.ref.followable()) return;
+  publication.stalled = stalled;
+  directory_.SetStalled(publication.ref.slot, stalled);
 }
 
 void NamespaceCore::KeepHandOver(const Session& session, const Handle& handle) {

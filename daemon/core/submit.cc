@@ -139,6 +139,7 @@ absl::Status NamespaceCore::Open(Session& session, const SubmitRecord& record,
   handle.publication = publication.get();
   handle.slice_set = record.open.slice_set;
   handle.standby = (record.open.flags & protocol::kOpenStandby) != 0;
+  Moved(handle, now_ms);
   handle.stall_ms = record.open.stall_ms == 0 ? protocol::kStallMsDefault
                                               : record.open.stall_ms;
   if (session.grants.empty()) {
@@ -224,7 +225,7 @@ absl::Status NamespaceCore::EndRange(uint16_t id, Session& session,
     }
     answers.Add(p, answer, kNoBlock);
   }
-  handle.moved_ms = now_ms;
+  Moved(handle, now_ms);
   Tell(*handle.publication);
   return absl::OkStatus();
 }

@@ -167,6 +167,31 @@ TEST_F(StreamStandbyTest, IsSupersededWhenTheFirstSucceeds) {
   EXPECT_TRUE(OkBlocksAreRight(stream_, keys_));
 }
 
+// Goal    A publisher that has gone, and whose standbys were all that was left
+//         of its publication, keeps nobody waiting once they are decided upon.
+TEST_F(StreamStandbyTest, APublicationEndsWithItsLastStandby) {
+  const auto ticket = second_->Mint(0, kBlocks + 4);
+  ASSERT_THAT(ticket, IsOk());
+  const auto content = reader_->RedeemTicket(*ticket);
+  ASSERT_THAT(content, IsOk());
+  StreamOptions options;
+  options.publication = content->publication;
+  ASSERT_THAT(reader_->Match(content->keys, options, &stream_), IsOk());
+  ASSERT_THAT(second_->Write(0, kBlocks), IsOk());
+  ASSERT_THAT(second_->CommitAndWait(0, kBlocks), IsOk());
+  ASSERT_THAT(second_->Close(), IsOk());
+  ASSERT_THAT(first_->Write(0, kBlocks), IsOk());
+  ASSERT_THAT(first_->CommitAndWait(0, kBlocks), IsOk());
+
+  // Nobody will begin the keys behind.
+  const absl::Time decided = absl::Now();
+  EXPECT_THAT(stream_.WaitChunk(kBlocks + 4, Soon()),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_LT(absl::Now() - decided, kReleased);
+  EXPECT_EQ(stream_.ok_blocks(), kBlocks);
+  EXPECT_TRUE(OkBlocksAreRight(stream_, keys_));
+}
+
 TEST_F(StreamStandbyTest, BothFailAndNothingIsLeft) {
   ASSERT_THAT(first_->Produce(0, 2), IsOk());
   ASSERT_THAT(second_->Write(0, 4), IsOk());

@@ -33,6 +33,7 @@ readonly two_blocks='-DBLOCKS=2 -DSTORE_BUFFER=2 -DPIN_BUFFER=1'
 # stream.pml: one publisher; two of them, with one reader that does not die and
 # a daemon that retires in one step.
 readonly single='-DPUBLISHERS=1 -DSLOTS=1 -DSTANDBY=0 -DSTORE_BUFFER=2'
+readonly two_of_all="$single -DKEYS=2 -DPOSITIONS=2"
 readonly pair='-DPUBLISHERS=2 -DRETIRE_AT_ONCE -DDEATHS=0'
 readonly turns="$pair -DSLOTS=1 -DSTANDBY=0 -DSTORE_BUFFER=2"
 readonly shared="$turns -DSHARED"
@@ -65,7 +66,7 @@ readonly pin_retire=(
 )
 readonly stream=(
   "one publisher|ok|$single"
-  "two keys, two positions|ok|$single -DKEYS=2 -DPOSITIONS=2"
+  "two keys, two positions|ok|$two_of_all"
   "two readers|ok|$single -DREADERS=2 -DRETIRE_AT_ONCE -DDEATHS=0 -DCLEAR=0"
   "publishers take turns|ok|$turns -DCLEAR=0"
   "one publication of two|ok|$shared"
@@ -74,7 +75,7 @@ readonly stream=(
   "nor for one of two|ok|$shared -DROUNDS=1 -DCLEAR=0"
   "nor for a standby|ok|$standby -DROUNDS=1 -DCLEAR=0"
   "no second look|error|-DMUTANT_NO_SECOND_LOOK $shared"
-  "key and aux unchecked|error|-DMUTANT_TAG_UNCHECKED $single -DKEYS=2 -DPOSITIONS=2"
+  "key and aux unchecked|error|-DMUTANT_TAG_UNCHECKED $two_of_all"
   "generation ignored|error|-DMUTANT_GENERATION_IGNORED $single"
   "position ignored|error|-DMUTANT_POSITION_IGNORED $single -DPOSITIONS=2"
   "progress kept of fewer|error|-DMUTANT_PROGRESS_KEPT $shared"
@@ -91,7 +92,6 @@ readonly stream=(
   "generation reused|error|-DMUTANT_GENERATION_REUSED $single"
   "standby ready too soon|error|-DMUTANT_STANDBY_READY_TOO_SOON $standby"
   "superseded block freed|error|-DMUTANT_STANDBY_FREED $standby"
-  "standby outlives clear|error|-DMUTANT_STANDBY_OUTLIVES_CLEAR $standby"
 )
 
 # Prints what the search in `$1` ended with: ok, cut short, or what it found.
