@@ -49,6 +49,7 @@ void StreamPublication::Forget() {
   layers_ = 0;
   given_up_at_ = kNever;
   done_.fill(0);
+  told_by_.fill(kNoWriter);
 }
 
 void StreamPublication::LookAtRecord() {
@@ -102,6 +103,9 @@ bool StreamPublication::TakeWriters() {
                                     protocol::kProgressRecords) {
       continue;
     }
+    // What a writer that died had passed says nothing of its successor's.
+    if (refs[s] != told_by_[s]) done_[s] = 0;
+    told_by_[s] = refs[s];
     WriterFor(refs[s])->slices |= uint64_t{1} << s;
   }
   return true;
@@ -176,9 +180,12 @@ void StreamPublication::Combine() {
       most = std::max(most, writer.positions);
       all_gave_up &= writer.given_up;
     }
-    if (least != kNever) {
-      positions_ = std::max(positions_, least);
-      if (all_gave_up) given_up_at_ = std::max(most, positions_);
+    // Anew each time: a writer that has come since may be writing what the
+    // others have passed as not theirs (mutant "progress kept of fewer" of
+    // tests/model).
+    positions_ = least == kNever ? 0 : least;
+    if (least != kNever && all_gave_up) {
+      given_up_at_ = std::max(most, positions_);
     }
   } else {
     for (uint32_t w = 0; w < writer_count_; ++w) {

@@ -16,8 +16,8 @@ namespace kvferry::sdk {
 // writers' progress records say, put together over the slices of one group.
 //
 // Positions below positions() are whole (INV-STREAM-1), which a caller believes
-// only after it has found the slot unchanged. What was once seen of a writer
-// stays true under its generation, so a writer that goes keeps its share.
+// only after it has found the slot unchanged. What was seen of a slice's writer
+// stays true after it has gone, until another one comes for the slice.
 //
 // Life cycle  1. Follow   2. Look, then the queries   3. Follow another, or
 //             Forget
@@ -114,7 +114,9 @@ class StreamPublication {
   uint32_t given_up_at_ = ~uint32_t{0};
   uint32_t writer_count_ = 0;
   std::array<Writer, protocol::kSlicesMax> writers_;
-  std::array<uint32_t, protocol::kSlicesMax> done_{};  // by slice
+  // By slice: positions its writer was seen to have passed, and who that was.
+  std::array<uint32_t, protocol::kSlicesMax> done_{};
+  std::array<uint16_t, protocol::kSlicesMax> told_by_{};
 };
 
 }  // namespace kvferry::sdk

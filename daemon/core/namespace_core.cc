@@ -121,6 +121,7 @@ void NamespaceCore::RemoveSession(uint16_t id, uint64_t now_ms) {
   progress_files_.erase(session.progress_file);
   free_progress_files_.push_back(session.progress_file);
   sessions_.erase(it);
+  EndFinished(now_ms);
   SweepQuarantine();
 }
 
@@ -181,6 +182,7 @@ void NamespaceCore::Tick(uint64_t now_ms) {
   leases_.Expire(now_ms);
   ExpireStalled(now_ms);
   ExpirePublications(now_ms);
+  EndFinished(now_ms);
   SweepQuarantine();
   for (auto& [id, session] : sessions_) TopUp(id, session, now_ms);
 }

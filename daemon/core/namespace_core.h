@@ -381,6 +381,11 @@ class NamespaceCore {
   void StopLingering(Publication* publication);
   void End(Publication* publication, uint64_t now_ms);
   void ExpirePublications(uint64_t now_ms);
+  // One entry less of the publication is being written.
+  void FinishEntry(Publication& publication);
+  // Ends publications that nobody has open any more and of which nothing is
+  // left to come: who follows them is not to wait until they have lingered.
+  void EndFinished(uint64_t now_ms);
   void FinishInFlight(const PublicationEntry& entry);
   // Slices of the group that nobody will write any more.
   uint64_t LostSlices(const Publication& publication, uint32_t group) const {
@@ -479,6 +484,7 @@ class NamespaceCore {
   // end, and how many entries they keep.
   std::set<std::pair<uint64_t, PublicationIdentity>> lingering_;
   uint32_t lingering_entries_ = 0;
+  std::vector<PublicationIdentity> finished_;  // EndFinished looks at them
   // Out of the index, but pinned when it left.
   std::vector<uint32_t> held_quarantined_;
   size_t quarantine_cursor_ = 0;

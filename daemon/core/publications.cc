@@ -53,7 +53,7 @@ void NamespaceCore::MakeReady(Publication& publication, PublicationEntry& entry,
   index_.SetHost(meta.slot, blocks_.Residence(block, ResidenceState::kReady));
   groups_[entry.group].evictable.Offer(block);
   entry.state = EntryState::kReady;
-  --publication.writing;
+  FinishEntry(publication);
   ++counters_.published_blocks;
   leases_.Ready(entry.key, entry.group, block);
   SupersedeStandbys(entry.key);
@@ -73,7 +73,7 @@ void NamespaceCore::AbortEntry(Publication& publication,
   UnlinkParent(entry.block);
   blocks_.Quarantine(entry.block);
   entry.state = EntryState::kAborted;
-  --publication.writing;
+  FinishEntry(publication);
   ++counters_.aborted_blocks;
   Tell(publication);
   PromoteStandby(entry.key, parent, now_ms);
@@ -204,6 +204,26 @@ void NamespaceCore::End(Publication* publication, uint64_t now_ms) {
   }
   if (publication->ref.followable()) directory_.End(publication->ref.slot);
   publications_.erase(publication->identity);
+}
+
+void NamespaceCore::FinishEntry(Publication& publication) {
+  if (--publication.writing > 0 || !publication.slice_sets.empty()) return;
+  // Not at once: the caller is still at it.
+  finished_.push_back(publication.identity);
+}
+
+void NamespaceCore::EndFinished(uint64_t now_ms) {
+  while (!finished_.empty()) {
+    const PublicationIdentity identity = finished_.back();
+    finished_.pop_back();
+    const auto found = publications_.find(identity);
+    // Somebody may have opened it again since.
+    if (found == publications_.end() || !found->second->slice_sets.empty() ||
+        found->second->writing > 0) {
+      continue;
+    }
+    End(found->second.get(), now_ms);
+  }
 }
 
 void NamespaceCore::ExpirePublications(uint64_t now_ms) {

@@ -87,7 +87,7 @@ void NamespaceCore::SupersedeStandbys(const BlockKey& key) {
     KVFERRY_CHECK(entry.state == EntryState::kStandby);
     blocks_.Quarantine(entry.block);
     entry.state = EntryState::kSuperseded;
-    --publication.writing;
+    FinishEntry(publication);
     Tell(publication);
     SettleAborted(entry);
   }
@@ -98,7 +98,7 @@ void NamespaceCore::AbortStandby(Publication& publication,
   RemoveStandby(publication, entry);
   blocks_.Quarantine(entry.block);
   entry.state = EntryState::kAborted;
-  --publication.writing;
+  FinishEntry(publication);
   ++counters_.aborted_blocks;
   Tell(publication);
 }

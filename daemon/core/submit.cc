@@ -76,6 +76,7 @@ absl::Status NamespaceCore::Submit(uint16_t id,
           absl::StrCat("record of type ", run[0].type, " begins no run"));
   }
   if (!status.ok()) return status;
+  EndFinished(now_ms);
   // After the run's answers, for which the caller made sure there is room.
   RecallWanted();
   TopUp(id, session, now_ms);

@@ -20,9 +20,6 @@ namespace kvferry::test {
 namespace {
 
 constexpr uint32_t kReadersMax = 3;
-// A publisher that stops with nothing begun is not given up: nobody waits for
-// a block of it.
-constexpr absl::Duration kIdlePause = absl::Milliseconds(120);
 
 }  // namespace
 
@@ -43,7 +40,6 @@ void StreamDriver::ResetLane() {
   for (StreamLane::Publisher& publisher : lane.publishers) {
     publisher.committing.store(0);
     publisher.committed.store(0);
-    publisher.stopped_dirty.store(0);
     publisher.scribbled.store(0);
   }
   lane.ticket_bytes.store(0);
@@ -145,12 +141,8 @@ absl::Status StreamDriver::WatchPublishers(
   absl::Status status;
   const absl::Time deadline = absl::Now() + 2 * options_.patience;
   absl::Time last_change = absl::Now();
-  // Without a ticket nobody waits for what a publisher has not begun, and alone
-  // it has begun what they wait for: giving that up ends their waits.
-  const bool must_end = !plan.ticket && plan.scenario != Scenario::kStandby;
   const absl::Duration limit =
-      absl::Milliseconds(kRoundStallMs) +
-      (must_end ? options_.release_limit : absl::Milliseconds(200));
+      absl::Milliseconds(kRoundStallMs) + options_.release_limit;
   for (;;) {
     uint32_t running = 0;
     uint32_t stopped = 0;
@@ -182,22 +174,18 @@ absl::Status StreamDriver::WatchPublishers(
       return status;
     }
     lane.publishers_stopped.store(running == 0 ? 1 : 0);
-    for (uint32_t i = 0; i < publishers->size(); ++i) {
-      Child& child = (*publishers)[i];
+    for (Child& child : *publishers) {
       if (child.pid == 0 || !child.stopped) continue;
       const absl::Duration stands = absl::Now() - child.stopped_at;
       bool go_on = false;
       if (plan.pause_ms != 0) {
         go_on = stands >= absl::Milliseconds(plan.pause_ms);
-      } else if (lane.publishers[i].stopped_dirty.load() == 0) {
-        go_on = stands >= kIdlePause;
       } else {
+        // It is given up, and so whoever waits for it comes back.
         go_on = readers_done.load() == plan.readers.size();
         if (!go_on && running == 0 && absl::Now() - last_change > limit) {
-          if (must_end) {
-            status.Update(absl::DeadlineExceededError(
-                "readers stay with a publisher that stands still"));
-          }
+          status.Update(absl::DeadlineExceededError(
+              "readers stay with a publisher that stands still"));
           go_on = true;
         }
       }

@@ -14,8 +14,6 @@ struct StreamLane {
     // no reader may have more of them, and none less once it is over.
     std::atomic<uint32_t> committing;
     std::atomic<uint32_t> committed;
-    // 1 when it stopped with blocks begun and not committed.
-    std::atomic<uint32_t> stopped_dirty;
     // Blocks that it scribbled over, since they were void.
     std::atomic<uint32_t> scribbled;
   };

@@ -200,7 +200,6 @@ class Run {
   // know it may do to its blocks.
   absl::Status StandStill() {
     const auto begun = static_cast<uint32_t>(pages_.size());
-    said_.stopped_dirty.store(committed_ < begun ? 1 : 0);
     ::raise(SIGSTOP);
     if (committed_ == begun) return absl::OkStatus();
     const uint32_t probe = committed_;

@@ -19,8 +19,8 @@ namespace kvferry::bench {
 // up. Times are nanoseconds, from the publisher's clock right before it said
 // that the last chunk or layer is there.
 //
-// Life cycle  of a round: Pull, WaitInPlace or Hold and WaitInVain, then
-//             CopyAll, CopyLast and Check at will, then End. StoreAndForward is
+// Life cycle  of a round: Pull, WaitInPlace, or Hold and WaitInVain; then
+//             CopyAll, CopyLast and Check at will; then End. StoreAndForward is
 //             a round of its own.
 // Threads     one
 class HandoffReader {

@@ -309,6 +309,30 @@ TEST_F(StandbyTest, ACommittedOneWaitsAfterItsCloseForAWhile) {
   EXPECT_EQ(Find(Key(1)).block, second_);
 }
 
+// Goal    Nobody waits for a publication that has gone and has nothing left to
+//         come, whatever became of its standby.
+TEST_F(StandbyTest, WithItsLastOneAPublicationThatHasGoneEnds) {
+  for (const bool superseded : {true, false}) {
+    MakeTwo();
+    ASSERT_THAT(two_->Commit(1, 0, 1), IsOk());
+    const uint32_t slot = two_->slot(1);
+    ASSERT_THAT(two_->Close(1), IsOk());
+    EXPECT_EQ(core_->publication_count(), 2u);
+    (void)core_->TakeWakes();
+
+    ASSERT_THAT(superseded ? one_->Commit(1, 0, 1) : one_->Abort(1, 0, 1),
+                IsOk());
+
+    EXPECT_TRUE(Ready(Key(1)));
+    EXPECT_EQ(core_->publication_count(), 1u);
+    EXPECT_EQ(publication(slot).phase,
+              static_cast<uint32_t>(protocol::PublicationPhase::kEnded));
+    EXPECT_THAT(core_->TakeWakes(),
+                testing::Contains(&publication(slot).changes));
+    EXPECT_THAT(core_->CheckInvariants(), IsOk());
+  }
+}
+
 TEST_F(StandbyTest, ClearTakesBothAndNeitherComesBack) {
   MakeTwo();
   ASSERT_THAT(two_->Commit(1, 0, 1), IsOk());

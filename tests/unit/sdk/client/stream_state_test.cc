@@ -235,6 +235,51 @@ TEST_F(StreamStateTest, AGroupWithOneSliceWaitsForEveryWriter) {
   EXPECT_EQ(stream_.ok_blocks(), 2);
 }
 
+// Goal    A block that another writer begins after the first one's word has
+//         passed its position, as not its to write, is that other's to pass.
+TEST_F(StreamStateTest, AWriterThatComesLaterIsAskedToo) {
+  OpenOne(1);
+  Pass(writer(), kGeneration, 2);
+  ASSERT_THAT(Start(&stream_, Keys(0, 2)), IsOk());
+  EXPECT_EQ(stream_.ok_blocks(), 1);
+
+  SetWriter(kSlot, 1, 8, 0);
+  Pass(progress(8, 0), kGeneration, 0);
+  PutPending(1, At(1));
+  Changed(kSlot);
+  Settle(&stream_);
+  EXPECT_EQ(stream_.block_count(), 2);
+  EXPECT_EQ(stream_.ok_blocks(), 1);
+
+  Pass(progress(8, 0), kGeneration, 2);
+  Settle(&stream_);
+  EXPECT_EQ(stream_.ok_blocks(), 2);
+}
+
+TEST_F(StreamStateTest, ASuccessorOfADeadWriterBeginsAnew) {
+  Open(kSlot, kGeneration);
+  SetWriter(kSlot, 0, 7, 3);
+  SetWriter(kSlot, 1, 8, 0);
+  for (uint32_t p = 0; p < 2; ++p) PutPending(p, At(p), /*group=*/1);
+  Pass(writer(), kGeneration, 2);
+  Pass(progress(8, 0), kGeneration, 1);
+  StreamOptions options;
+  options.group = 1;
+  ASSERT_THAT(Start(&stream_, Keys(0, 2), options), IsOk());
+  EXPECT_EQ(stream_.ok_blocks(), 1);
+
+  RemoveWriter(kSlot, 0);
+  SetWriter(kSlot, 0, 9, 0);
+  Pass(progress(9, 0), kGeneration, 1);
+  Pass(progress(8, 0), kGeneration, 2);
+  Settle(&stream_);
+  EXPECT_EQ(stream_.ok_blocks(), 1) << "the dead writer's word is not its";
+
+  Pass(progress(9, 0), kGeneration, 2);
+  Settle(&stream_);
+  EXPECT_EQ(stream_.ok_blocks(), 2);
+}
+
 TEST_F(StreamStateTest, APublicationThatCannotBeFollowedIsWaitedForInTheIndex) {
   PutPending(0, {});
   PutPending(1, {});
