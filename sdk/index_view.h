@@ -179,6 +179,20 @@ class IndexView {
     return {};
   }
 
+  // The residence word of a slot alone: enough for a block that is pinned and
+  // was found under its key then, since its number and generation belong to no
+  // other key while the pin stands (INV-PIN-1).
+  uint64_t HostWord(uint64_t slot) const {
+    return buckets_[slot / protocol::kSlotsPerBucket]
+        .host[slot % protocol::kSlotsPerBucket]
+        .load(std::memory_order_acquire);
+  }
+  // always_inline: see PrefetchTags.
+  [[gnu::always_inline]] void PrefetchHost(uint64_t slot) const {
+    __builtin_prefetch(&buckets_[slot / protocol::kSlotsPerBucket]
+                            .host[slot % protocol::kSlotsPerBucket]);
+  }
+
   static constexpr uint64_t kNoSlot = ~uint64_t{0};
   static constexpr uint64_t kStateMask = 7;
   // Re-reads of a retiring slot: some 2 us, in which the daemon has read the

@@ -16,6 +16,9 @@ namespace {
 
 // Keys ahead whose index lines are fetched.
 constexpr uint32_t kTagWindow = 16;
+// Blocks ahead whose slots are fetched: a chunk's were last read when it was
+// begun.
+constexpr uint32_t kSlotWindow = 16;
 // Without a daemon the index is frozen: one look at so many blocks that it had
 // not committed is as good as one at all of them.
 constexpr uint32_t kVerifiedWhenLost = 64;
@@ -23,27 +26,33 @@ constexpr uint32_t kVerifiedWhenLost = 64;
 }  // namespace
 
 StreamState::Slot StreamState::ReadPinned(uint32_t i) const {
+  const Block& block = blocks_[i];
   const IndexView& index = attachment_->index();
-  const auto retires = [&] {
-    return index.ReadInFlight(keys_[i], blocks_[i].slot).retiring;
-  };
-  uint32_t reads = 0;
-  while (retires()) {
-    if (++reads == IndexView::kRetiringReads) return Slot::kGone;
+  InFlightHit now = index.ReadInFlight(keys_[i], block.slot);
+  for (uint32_t reads = 0; now.retiring; ++reads) {
+    if (reads == IndexView::kRetiringReads) return Slot::kGone;
     SpinPause();
+    now = index.ReadInFlight(keys_[i], block.slot);
   }
-  // A block that begins to retire only now finds its pin.
-  return Read(i);
+  if ((now.word & ~IndexView::kStateMask) != block.place) return Slot::kGone;
+  if (now.ready()) return Slot::kReady;
+  return now.aux == block.aux && !block.firm ? Slot::kPending : Slot::kGone;
 }
 
 StreamState::Slot StreamState::Read(uint32_t i) const {
   const Block& block = blocks_[i];
-  const InFlightHit now =
-      attachment_->index().ReadInFlight(keys_[i], block.slot);
-  if ((now.word & ~IndexView::kStateMask) != block.place) return Slot::kGone;
-  if (now.ready()) return Slot::kReady;
-  // Who writes it is part of what it was: bytes of two writers do not mix.
-  return now.aux == block.aux && !block.firm ? Slot::kPending : Slot::kGone;
+  const uint64_t word = attachment_->index().HostWord(block.slot);
+  if ((word & ~IndexView::kStateMask) != block.place) return Slot::kGone;
+  switch (protocol::UnpackResidence(word).state) {
+    case protocol::ResidenceState::kReady:
+    case protocol::ResidenceState::kRetiring:  // finds the pin
+      return Slot::kReady;
+    case protocol::ResidenceState::kPending:
+      return Slot::kPending;
+    case protocol::ResidenceState::kFree:
+      break;
+  }
+  return Slot::kGone;
 }
 
 bool StreamState::Look() {
@@ -155,6 +164,9 @@ void StreamState::Advance() {
   const uint32_t before = ok_;
   bool looked = false;
   while (ok_ < block_count()) {
+    if (ok_ + kSlotWindow < block_count()) {
+      attachment_->index().PrefetchHost(blocks_[ok_ + kSlotWindow].slot);
+    }
     Block& block = blocks_[ok_];
     const PublicationRef ref = block.ref();
     const bool followed = ref.followable() && !block.firm;
@@ -223,6 +235,9 @@ uint32_t StreamState::ConfirmRange(uint32_t first, uint32_t end) {
   // What was read out of the pages is read before the slots are.
   std::atomic_thread_fence(std::memory_order_acquire);
   for (uint32_t i = std::max(first, firm_); i < end; ++i) {
+    if (i + kSlotWindow < end) {
+      attachment_->index().PrefetchHost(blocks_[i + kSlotWindow].slot);
+    }
     if (blocks_[i].firm) continue;
     const Slot slot = Read(i);
     if (slot == Slot::kReady) {

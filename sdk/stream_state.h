@@ -112,9 +112,10 @@ class StreamState {
 
   // One look. Returns whether anything changed.
   bool Look();
+  // After ReadPinned has found it: only its residence is read.
   Slot Read(uint32_t block) const;
-  // The first time after it was pinned: a block that is retiring then may have
-  // been decided upon before.
+  // The first time after it was pinned, with its key and aux word: a block that
+  // is retiring then may have been decided upon before.
   Slot ReadPinned(uint32_t block) const;
   // Takes the ok blocks that the daemon has committed since for firm, and ends
   // the stream before one that is gone.

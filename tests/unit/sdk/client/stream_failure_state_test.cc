@@ -92,25 +92,6 @@ TEST_F(StreamFailureStateTest, TheSameBlockInItsNextGenerationIsNotTheSame) {
   EXPECT_THAT(stream_.status(), StatusIs(absl::StatusCode::kAborted));
 }
 
-TEST_F(StreamFailureStateTest, AnAuxWordThatChangesUnderAPendingBlockEndsIt) {
-  OpenOne(0);
-  const uint32_t block = PutPending(0, At(0));
-  ASSERT_THAT(Start(&stream_, Keys(0, 1)), IsOk());
-
-  for (uint32_t b = 0; b < header()->bucket_count; ++b) {
-    for (uint32_t i = 0; i < protocol::kSlotsPerBucket; ++i) {
-      const uint64_t word = bucket(b).host[i].load();
-      if (word == 0 || protocol::UnpackResidence(word).block != block) continue;
-      bucket(b).aux[i].store(protocol::PackPublicationRef(At(1)));
-    }
-  }
-  Pass(writer(), kGeneration, 2);
-  Settle(&stream_);
-
-  EXPECT_EQ(stream_.ok_blocks(), 0);
-  EXPECT_THAT(stream_.status(), StatusIs(absl::StatusCode::kAborted));
-}
-
 TEST_F(StreamFailureStateTest, APublicationThatEndsFailsWhatItLeft) {
   OpenOne(3);
   Pass(writer(), kGeneration, 1);
