@@ -203,7 +203,7 @@ TEST_F(StreamFailureTest, ACommitThatTheDaemonHasNotTakenInCounts) {
 //         meanwhile, its commits are void, and then its memory comes back.
 TEST_F(StreamFailureTest, AStalledPublisherWritesIntoNobodysBlocks) {
   PublicationOptions options;
-  options.stall_timeout = absl::Milliseconds(300);
+  options.stall_timeout = absl::Milliseconds(600);
   ASSERT_NO_FATAL_FAILURE(Begin(24, options));
   ASSERT_THAT(writer_->Produce(0, 8), IsOk());
   ASSERT_THAT(writer_->Write(8, 8), IsOk());
@@ -253,7 +253,7 @@ TEST_F(StreamFailureTest, AStalledPublisherWritesIntoNobodysBlocks) {
 
 TEST_F(StreamFailureTest, AStalledPublisherThatIsKilledGivesItsMemoryBack) {
   PublicationOptions options;
-  options.stall_timeout = absl::Milliseconds(100);
+  options.stall_timeout = absl::Milliseconds(600);
   ASSERT_NO_FATAL_FAILURE(Begin(12, options));
   ASSERT_THAT(writer_->Produce(0, 3), IsOk());
   ASSERT_THAT(writer_->Stop(), IsOk());

@@ -45,7 +45,7 @@ class StreamRanksTest : public StreamFixture {
 
 class StalledRankTest : public StreamRanksTest {
  protected:
-  StalledRankTest() { stall_ms_ = 200; }
+  StalledRankTest() { stall_ms_ = 800; }
 };
 
 TEST_F(StreamRanksTest, ABlockIsThereWhenBothRanksAreDone) {

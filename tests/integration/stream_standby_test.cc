@@ -109,7 +109,7 @@ TEST_F(StreamStandbyTest, IsAdoptedAfterAnAbort) {
 //         blocks is not seen in the second's, which are read by now.
 TEST_F(StreamStandbyTest, IsAdoptedAfterAStall) {
   PublicationOptions options;
-  options.stall_timeout = absl::Milliseconds(200);
+  options.stall_timeout = absl::Milliseconds(800);
   const std::vector<BlockKey> keys = Keys(100, kBlocks);
   ASSERT_THAT(first_->Open(options), IsOk());
   ASSERT_THAT(second_->Open(), IsOk());

@@ -137,7 +137,7 @@ TEST_F(StreamTicketTest, ATicketOfAPublisherThatDiesEndsItsStream) {
 //         goes on and begins anew is followed again.
 TEST_F(StreamTicketTest, ATicketOfAStalledPublisherEndsItsStreams) {
   PublicationOptions options;
-  options.stall_timeout = absl::Milliseconds(200);
+  options.stall_timeout = absl::Milliseconds(800);
   ASSERT_THAT(writer_->Open(options), IsOk());
   const auto ticket = writer_->Mint(0, 10);
   PrefixStream stream;

@@ -23,6 +23,18 @@ namespace {
 // Far beyond what any single step takes, also under a sanitizer.
 constexpr int kReplyMs = 60 * 1000;
 
+absl::Status SetText(absl::string_view text, StreamCommand* command) {
+  if (text.size() > sizeof(command->text)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("text of ", text.size(), " bytes, a command has room for ",
+                     sizeof(command->text)));
+  }
+  command->text_bytes = static_cast<uint32_t>(text.size());
+  // An empty view may be of nothing.
+  if (!text.empty()) std::memcpy(command->text, text.data(), text.size());
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StreamPeer>> StreamPeer::Start(
@@ -176,12 +188,7 @@ absl::Status StreamPeer::Produce(uint32_t first, uint32_t count) {
 absl::Status StreamPeer::SetHandOver(absl::string_view bytes) {
   StreamCommand command;
   command.verb = StreamVerb::kSetHandOver;
-  if (bytes.size() > sizeof(command.text)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("hand-over data of ", bytes.size(), " bytes"));
-  }
-  command.text_bytes = static_cast<uint32_t>(bytes.size());
-  std::memcpy(command.text, bytes.data(), bytes.size());
+  KVFERRY_RETURN_IF_ERROR(SetText(bytes, &command));
   return Call(command).status();
 }
 
@@ -202,12 +209,7 @@ absl::StatusOr<Ticket> StreamPeer::Mint(uint64_t key, uint32_t count,
   command.count = count;
   command.tail_tokens = tail_tokens;
   command.consumers = 1;
-  if (hand_over.size() > sizeof(command.text)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("hand-over data of ", hand_over.size(), " bytes"));
-  }
-  command.text_bytes = static_cast<uint32_t>(hand_over.size());
-  std::memcpy(command.text, hand_over.data(), hand_over.size());
+  KVFERRY_RETURN_IF_ERROR(SetText(hand_over, &command));
   KVFERRY_ASSIGN_OR_RETURN(const StreamReply reply, Call(command));
   return Ticket{std::string(reply.text, reply.text_bytes)};
 }
