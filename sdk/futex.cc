@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <climits>
 #include <ctime>
 
 namespace kvferry::sdk {
@@ -80,10 +79,6 @@ void FutexWaitMany(std::span<const FutexWord> words, absl::Duration timeout) {
   } else {
     FutexWait(words.front().word, words.front().expected, timeout);
   }
-}
-
-void FutexWakeAll(const std::atomic<uint32_t>* word) {
-  (void)::syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
 }  // namespace kvferry::sdk

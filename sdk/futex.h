@@ -6,6 +6,7 @@
 #include <span>
 
 #include "absl/time/time.h"
+#include "base/futex_wake.h"
 
 namespace kvferry::sdk {
 
@@ -35,9 +36,6 @@ void FutexWaitMany(std::span<const FutexWord> words, absl::Duration timeout);
 
 // The fallback alone, for tests of it.
 void FutexWaitFirst(std::span<const FutexWord> words, absl::Duration timeout);
-
-// Wakes all threads of this process (and others) that wait on the word.
-void FutexWakeAll(const std::atomic<uint32_t>* word);
 
 // Tells the CPU that this is a loop that waits for another's store.
 inline void SpinPause() {

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/futex_wake.h"
 #include "base/status.h"
-#include "daemon/control/futex.h"
 #include "protocol/limits.h"
 
 namespace kvferry::control {
@@ -245,7 +245,7 @@ void Node::Deliver(NamespaceHost& host) {
   // One session's commit may be another's reply or grant.
   for (ClientSession* session : host.sessions()) session->rings.Flush();
   for (const std::atomic<uint32_t>* word : host.core().TakeWakes()) {
-    FutexWakeAll(*word);
+    FutexWakeAll(word);
   }
   for (const uint16_t number : host.core().TakePokes()) {
     ClientSession* session = FindSession(number);

@@ -5,8 +5,8 @@
 #include <span>
 
 #include "absl/strings/str_cat.h"
+#include "base/futex_wake.h"
 #include "base/status.h"
-#include "daemon/control/futex.h"
 #include "protocol/limits.h"
 
 namespace kvferry::control {
@@ -139,7 +139,7 @@ void SessionRings::Flush() {
   // sees the new one, or is seen here.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (client_.reply_waiters.load(std::memory_order_relaxed) != 0) {
-    FutexWakeAll(daemon_.reply_futex);
+    FutexWakeAll(&daemon_.reply_futex);
   }
 }
 
@@ -148,7 +148,7 @@ void SessionRings::Revoke() {
   // Whoever waits for a reply shall see it.
   daemon_.reply_futex.store(static_cast<uint32_t>(reply_tail_) + 1,
                             std::memory_order_release);
-  FutexWakeAll(daemon_.reply_futex);
+  FutexWakeAll(&daemon_.reply_futex);
 }
 
 }  // namespace kvferry::control

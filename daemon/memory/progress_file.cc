@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "daemon/memory/populate.h"
+#include "daemon/memory/client_file_header.h"
 #include "daemon/memory/sealed_memfd.h"
 
 namespace kvferry::memory {
@@ -15,25 +15,6 @@ namespace {
 
 // The client writes by the descriptor that it is given and opens nothing again.
 constexpr mode_t kMode = 0600;
-
-absl::Status WriteHeader(int fd, uint16_t session, uint64_t epoch) {
-  // Header and records get their pages now: the daemon reads records in every
-  // tick. Hand-over data are large and rare, so their pages come with the
-  // client's first write. Never from huge pages: a hole punched by the client
-  // could not be filled again, and reading it would be SIGBUS here.
-  constexpr uint64_t kBytes = protocol::kHandOverOffset;
-  KVFERRY_ASSIGN_OR_RETURN(
-      const Mapping mapping,
-      Mapping::Map(fd, kBytes, Mapping::Access::kReadWrite));
-  KVFERRY_RETURN_IF_ERROR(Populate(mapping.data(), kBytes));
-  auto* header = mapping.At<protocol::ProgressHeader>(0);
-  header->magic = protocol::kProgressMagic;
-  header->session = session;
-  header->epoch = epoch;
-  header->layout_version.store(protocol::kLayoutVersion,
-                               std::memory_order_release);
-  return absl::OkStatus();
-}
 
 }  // namespace
 
@@ -45,7 +26,12 @@ absl::StatusOr<ProgressFile> ProgressFile::Make(uint16_t session,
       MakeSealedMemfd(absl::StrCat("kvferry-progress.", session),
                       protocol::kProgressFileBytes, kMode,
                       /*memfd_flags=*/0, FurtherSeals::kAllowed));
-  KVFERRY_RETURN_IF_ERROR(WriteHeader(file.client_fd_.get(), session, epoch));
+  // Header and records get their pages now: the daemon reads records in every
+  // tick. Hand-over data are large and rare, so their pages come with the
+  // client's first write.
+  KVFERRY_RETURN_IF_ERROR(WriteClientFileHeader<protocol::ProgressHeader>(
+      file.client_fd_.get(), protocol::kHandOverOffset,
+      protocol::kProgressMagic, session, epoch));
   KVFERRY_ASSIGN_OR_RETURN(file.reader_fd_,
                            OpenAgain(file.client_fd_.get(), O_RDONLY));
   KVFERRY_ASSIGN_OR_RETURN(

@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "daemon/memory/populate.h"
+#include "daemon/memory/client_file_header.h"
 #include "daemon/memory/sealed_memfd.h"
 
 namespace kvferry::memory {
@@ -18,23 +18,6 @@ namespace {
 // /proc/PID/fd of daemon and client are closed to others. A client of another
 // user opens it again through its own /proc/self/fd to lock it.
 constexpr mode_t kClientFileMode = 0666;
-
-absl::Status WriteClientHeader(int fd, uint64_t bytes, uint16_t session,
-                               uint64_t epoch) {
-  KVFERRY_ASSIGN_OR_RETURN(
-      const Mapping mapping,
-      Mapping::Map(fd, bytes, Mapping::Access::kReadWrite));
-  // Never from huge pages: a hole punched by the client could not be filled
-  // again, and reading it would be SIGBUS here.
-  KVFERRY_RETURN_IF_ERROR(Populate(mapping.data(), bytes));
-  auto* header = mapping.At<protocol::SessionClientHeader>(0);
-  header->magic = protocol::kClientMagic;
-  header->session = session;
-  header->epoch = epoch;
-  header->layout_version.store(protocol::kLayoutVersion,
-                               std::memory_order_release);
-  return absl::OkStatus();
-}
 
 }  // namespace
 
@@ -57,8 +40,8 @@ absl::StatusOr<SessionFiles> SessionFiles::Make(const ReadOnlyView& view,
   const uint64_t bytes = protocol::SessionClientFileBytes(block_capacity);
   KVFERRY_ASSIGN_OR_RETURN(files.client_fd_,
                            MakeSealedMemfd(name, bytes, kClientFileMode));
-  KVFERRY_RETURN_IF_ERROR(
-      WriteClientHeader(files.client_fd_.get(), bytes, session, epoch));
+  KVFERRY_RETURN_IF_ERROR(WriteClientFileHeader<protocol::SessionClientHeader>(
+      files.client_fd_.get(), bytes, protocol::kClientMagic, session, epoch));
   KVFERRY_ASSIGN_OR_RETURN(
       files.client_,
       Mapping::Map(files.client_fd_.get(), bytes, Mapping::Access::kReadOnly));
