@@ -104,4 +104,17 @@ absl::StatusOr<uint32_t> Client::Publish(
   return state.CountVisible(0, count);
 }
 
+absl::StatusOr<uint64_t> Client::Clear(absl::Time deadline) {
+  if (impl_->forked()) return sdk::ForkedError();
+  if (!impl_->options().publish) {
+    return absl::PermissionDeniedError(
+        "clear: attached without AttachOptions::publish");
+  }
+  KVFERRY_ASSIGN_OR_RETURN(
+      const std::unique_ptr<protocol::wire::ClearedT> answer,
+      impl_->attachment()->connection()->Ask<protocol::wire::ClearedT>(
+          protocol::wire::ClearT(), deadline));
+  return answer->content_epoch;
+}
+
 }  // namespace kvferry

@@ -35,6 +35,9 @@ class PublicationState {
   // All pages of a position, slice after slice.
   // REQUIRES  this publication writes every slice
   std::span<std::byte> block(uint32_t position);
+  absl::StatusOr<uint32_t> Fill(uint32_t first, const PagedMemory& memory,
+                                std::span<const uint64_t> engine_blocks,
+                                uint32_t last_tokens);  // paged_transfers.cc
   absl::Status CommitLayers(uint32_t first, uint32_t count, uint32_t layers);
   absl::Status Commit(uint32_t first, uint32_t count);
   absl::Status WaitForAnswers(absl::Time deadline);

@@ -84,6 +84,10 @@ class StreamState {
                 const PrefixStream::CopyOut& copy);
   absl::Status PullTo(const PrefixStream::PullOptions& options,
                       const PrefixStream::CopyOut& copy, absl::Time deadline);
+  absl::Status PullTo(const PrefixStream::PullOptions& options,
+                      const PagedMemory& memory,
+                      std::span<const uint64_t> engine_blocks,
+                      absl::Time deadline);  // paged_transfers.cc
   uint32_t copied_blocks() const { return copied_; }
   uint32_t copied_layers() const {
     return copied_layers_end_ > copied_ ? copied_layers_ : 0;

@@ -97,17 +97,35 @@ absl::StatusOr<wire::EvictedT> Evict(const Request& request,
   return reply;
 }
 
-absl::StatusOr<wire::ClearedT> Clear(const Request& request,
-                                     const wire::ClearT& clear) {
+wire::ClearedT Clear(const Request& request, NamespaceHost& host,
+                     absl::string_view by) {
+  wire::ClearedT reply;
+  reply.blocks = host.core().Clear();
+  reply.content_epoch = host.core().content_epoch();
+  request.node.Deliver(host);
+  spdlog::info("namespace \"{}\" cleared by {}: {} blocks, content epoch {}",
+               host.entry().spec.name, std::string(by), reply.blocks,
+               reply.content_epoch);
+  return reply;
+}
+
+absl::StatusOr<wire::ClearedT> ClearNamed(const Request& request,
+                                          const wire::ClearT& clear) {
   KVFERRY_ASSIGN_OR_RETURN(NamespaceHost* const host,
                            FindNamespace(request, clear.namespace_name));
-  wire::ClearedT reply;
-  reply.blocks = host->core().Clear();
-  reply.content_epoch = host->core().content_epoch();
-  request.node.Deliver(*host);
-  spdlog::info("namespace \"{}\" cleared: {} blocks, content epoch {}",
-               host->entry().spec.name, reply.blocks, reply.content_epoch);
-  return reply;
+  return Clear(request, *host, "an operator");
+}
+
+// Who publishes into a namespace decides what is found there anyway.
+absl::StatusOr<wire::ClearedT> ClearOwn(const Request& request,
+                                        const ClientSession& session) {
+  if (!session.may_publish) {
+    return absl::PermissionDeniedError(
+        "clear: this session may read its namespace, not publish");
+  }
+  return Clear(
+      request, *session.host,
+      absl::StrCat("session ", session.number, " (", session.client_name, ")"));
 }
 
 absl::StatusOr<wire::DoneT> Create(const Request& request,
@@ -147,7 +165,11 @@ void HandleEvict(const Request& request, const wire::EvictT& evict) {
 }
 
 void HandleClear(const Request& request, const wire::ClearT& clear) {
-  Answer(request, Clear(request, clear));
+  Answer(request, ClearNamed(request, clear));
+}
+
+void HandleClearOwn(const Request& request, const ClientSession& session) {
+  Answer(request, ClearOwn(request, session));
 }
 
 }  // namespace kvferry::control

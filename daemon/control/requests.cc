@@ -38,6 +38,10 @@ bool DispatchToSession(const Request& request, const wire::MessageT& message) {
     case wire::Body::RedeemTicket:
     case wire::Body::ReleaseTicket:
       break;
+    case wire::Body::Clear:
+      // One that names a namespace is an operator's.
+      if (!body.AsClear()->namespace_name.empty()) return false;
+      break;
     default:
       return false;
   }
@@ -59,6 +63,9 @@ bool DispatchToSession(const Request& request, const wire::MessageT& message) {
       break;
     case wire::Body::RedeemTicket:
       HandleRedeemTicket(request, *session, *body.AsRedeemTicket());
+      break;
+    case wire::Body::Clear:
+      HandleClearOwn(request, *session);
       break;
     default:
       HandleReleaseTicket(request, *session, *body.AsReleaseTicket());

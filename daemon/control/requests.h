@@ -52,6 +52,8 @@ void HandleRedeemTicket(const Request& request, ClientSession& session,
                         const wire::RedeemTicketT& redeem);
 void HandleReleaseTicket(const Request& request, ClientSession& session,
                          const wire::ReleaseTicketT& release);
+// --- admin.cc: a session clears its own namespace ---
+void HandleClearOwn(const Request& request, const ClientSession& session);
 
 // --- status.cc, admin.cc: operators' ---
 void HandleGetStatus(const Request& request);

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "kvferry/copy.h"
 #include "kvferry/export.h"
@@ -15,6 +16,7 @@
 #include "kvferry/lookup.h"
 #include "kvferry/match.h"
 #include "kvferry/options.h"
+#include "kvferry/paged.h"
 #include "kvferry/publish.h"
 #include "kvferry/stream.h"
 #include "kvferry/ticket.h"
@@ -29,7 +31,8 @@
 //   publish.h  writing blocks
 //   stream.h   reading blocks while they are written
 //   ticket.h   handing pinned blocks to another process
-//   copy.h     copying between pages and an engine's paged memory
+//   paged.h    an engine's paged memory, and copies between it and pages
+//   copy.h     the same page by page
 //   options.h  how to attach
 //   admin.h    what kvferryctl asks the daemon
 //
@@ -156,6 +159,15 @@ class KVFERRY_EXPORT Client {
   //         kNotFound          expired or used up
   absl::StatusOr<TicketContent> RedeemTicket(const Ticket& ticket);
   absl::Status ReleaseTicket(const Ticket& ticket);
+
+  // Drops every block of the namespace, for all its sessions: the model has new
+  // weights, nothing that was computed before may be found. When it returns no
+  // Match finds any of it; blocks that are pinned rest until they are not, and
+  // what is being written is kVoid once it is committed. Returns the new
+  // content epoch. Errors  kPermissionDenied   attached without `publish`
+  //         kUnavailable, kDeadlineExceeded
+  absl::StatusOr<uint64_t> Clear(absl::Time deadline = absl::Now() +
+                                                       absl::Seconds(5));
 
  private:
   explicit Client(std::unique_ptr<sdk::ClientImpl> impl);

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "kvferry/export.h"
 #include "kvferry/key.h"
+#include "kvferry/paged.h"
 
 namespace kvferry {
 
@@ -57,6 +58,16 @@ class KVFERRY_EXPORT PinnedPrefix {
   //           group; slice < its slice_count
   std::span<const std::byte> page(uint32_t position, uint32_t slice = 0,
                                   uint32_t group = 0) const;
+
+  // Copies positions [first, first + engine_blocks.size()) of `group` into the
+  // engine's blocks (kNoEngineBlock: skipped), all slices that `memory` has, of
+  // the last one the first `last_tokens` tokens (0: all); then checks.
+  // Errors  kInvalidArgument  positions that are not pinned, a group unlike
+  //                           memory's, a block that the memory has not
+  //         kAborted          as Check
+  absl::Status CopyTo(const PagedMemory& memory, uint32_t group, uint32_t first,
+                      std::span<const uint64_t> engine_blocks,
+                      uint32_t last_tokens = 0) const;
 
   // Whether what was read out of the pages so far can be trusted.
   // Cost    one load

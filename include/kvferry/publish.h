@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "kvferry/export.h"
 #include "kvferry/key.h"
+#include "kvferry/paged.h"
 
 namespace kvferry {
 
@@ -109,6 +110,16 @@ class KVFERRY_EXPORT Publication {
   // REQUIRES  position < size(), slice is one of this publication's
   // Empty exactly when the position's outcome is neither kWriting nor kStandby.
   std::span<std::byte> page(uint32_t position, uint32_t slice);
+
+  // Fills every page of positions [first, first + engine_blocks.size()) that is
+  // to be written, of the slices that both this publication writes and `memory`
+  // has, from the engine's blocks (kNoEngineBlock: left alone). Of the last one
+  // the first `last_tokens` tokens (0: all). Returns how many blocks it filled.
+  // Errors  kInvalidArgument  positions beyond size(), of a group unlike
+  //                           memory's, a block that the memory has not
+  absl::StatusOr<uint32_t> Fill(uint32_t first, const PagedMemory& memory,
+                                std::span<const uint64_t> engine_blocks,
+                                uint32_t last_tokens = 0);
 
   // Says that of [first, first + count), the chunk after everything that was
   // committed, the first `layers` layers of this process's slices are written.

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "kvferry/export.h"
 #include "kvferry/key.h"
+#include "kvferry/paged.h"
 #include "kvferry/ticket.h"
 
 namespace kvferry {
@@ -148,6 +149,13 @@ class KVFERRY_EXPORT PrefixStream {
   // Copies until every key is copied, or the stream fails.
   // Errors  as WaitChunk. In each case copied_blocks() says what is there.
   absl::Status PullTo(const PullOptions& options, const CopyOut& copy,
+                      absl::Time deadline);
+  // The same into the engine's blocks, one for each key (kNoEngineBlock:
+  // skipped). With no slices named: those that `memory` has.
+  // Errors  also kInvalidArgument  counts differ, a group unlike memory's, a
+  //                                block or slice that the memory has not
+  absl::Status PullTo(const PullOptions& options, const PagedMemory& memory,
+                      std::span<const uint64_t> engine_blocks,
                       absl::Time deadline);
   // Leading blocks that are copied and were confirmed after their copy: ok so
   // far, whatever becomes of the rest.
