@@ -1,5 +1,6 @@
 #include "kvferry/admin.h"
 
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,12 +16,24 @@ namespace kvferry {
 namespace wire = protocol::wire;
 
 struct AdminClient::Impl {
+  std::string socket_path;
   std::unique_ptr<sdk::Connection> connection;
   absl::Duration timeout;
+  bool answered = false;  // anything, on this connection
 
   template <typename Answer, typename Body>
   absl::StatusOr<std::unique_ptr<Answer>> Ask(Body body) {
-    return connection->Ask<Answer>(std::move(body), absl::Now() + timeout);
+    const absl::Time deadline = absl::Now() + timeout;
+    auto answer = connection->Ask<Answer>(body, deadline);
+    if (absl::IsUnavailable(answer.status()) && !answered) {
+      // The daemon cuts off who has asked nothing for a moment
+      // (kHandshakeDeadlineMs). An operator may well have waited.
+      KVFERRY_ASSIGN_OR_RETURN(connection,
+                               sdk::Connection::Connect(socket_path, deadline));
+      answer = connection->Ask<Answer>(std::move(body), deadline);
+    }
+    answered = answered || answer.ok();
+    return answer;
   }
 };
 
@@ -128,6 +141,7 @@ AdminClient::~AdminClient() = default;
 absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Connect(
     absl::string_view socket_path, absl::Duration timeout) {
   auto impl = std::make_unique<Impl>();
+  impl->socket_path = std::string(socket_path);
   impl->timeout = timeout;
   KVFERRY_ASSIGN_OR_RETURN(
       impl->connection,

@@ -99,6 +99,10 @@ absl::StatusOr<wire::EvictedT> Evict(const Request& request,
 
 wire::ClearedT Clear(const Request& request, NamespaceHost& host,
                      absl::string_view by) {
+  // What sessions had submitted by now is of before, too.
+  for (ClientSession* session : host.sessions()) {
+    request.node.PumpAll(session, request.now_ms);
+  }
   wire::ClearedT reply;
   reply.blocks = host.core().Clear();
   reply.content_epoch = host.core().content_epoch();

@@ -83,8 +83,8 @@ absl::StatusOr<core::TicketClaims> MintNew(const Request& request,
                                            const wire::MintTicketT& mint,
                                            std::span<const BlockKey> keys) {
   KVFERRY_RETURN_IF_ERROR(CheckMint(mint));
-  // What the session submitted before it asked counts: its open, above all.
-  if (mint.handle != 0) request.node.PumpAll(&session, request.now_ms);
+  // What the session submitted before it asked counts: opens and commits.
+  request.node.PumpAll(&session, request.now_ms);
   core::LeaseRequest lease;
   lease.group = mint.group;
   lease.keys = keys;

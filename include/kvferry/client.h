@@ -84,7 +84,8 @@ class KVFERRY_EXPORT Client {
   // Of the current attachment; a copy.
   NamespaceInfo info() const;
 
-  // Whether the daemon is there now.
+  // Whether the daemon is there now. After a restart its memory may take a
+  // moment more: until then blocks are kNoSpace.
   bool connected() const;
 
   // Pins the longest cached prefix of the prompt whose blocks `keys` names, in
@@ -140,7 +141,8 @@ class KVFERRY_EXPORT Client {
                                    absl::Time deadline = absl::Now() +
                                                          absl::Seconds(5));
 
-  // Has the daemon pin the blocks of `keys` for others.
+  // Has the daemon pin the blocks of `keys` for others; those that this client
+  // has committed by now are there.
   // Shape   0 < keys.size() <= 16,384
   // Errors  kNotFound  one of them is not there (the first is named)
   //         kInvalidArgument, kResourceExhausted, kUnavailable
