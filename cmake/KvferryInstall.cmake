@@ -1,6 +1,7 @@
 # What `cmake --install` puts where:
 #
-#   component sdk     include/kvferry, libkvferry, its CMake package, kvferry.pc
+#   component sdk     include/kvferry, libkvferry, libkvferry-c, the CMake package
+#                     of both, kvferry.pc, kvferry-c.pc
 #   component daemon  bin/kvferryd (its unit: systemd/CMakeLists.txt)
 #   component tools   bin/kvferryctl, bin/kvferry-bench, bin/kvferry-replay
 #
@@ -24,6 +25,12 @@ if(TARGET kvferry)
   set(kvferry_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/kvferry)
   install(EXPORT kvferryTargets NAMESPACE kvferry::
     DESTINATION ${kvferry_cmake_dir} COMPONENT sdk)
+  # The C library for itself: who asks for it alone needs no Abseil to build.
+  # Its version is its own: sdk/c_api/CMakeLists.txt.
+  install(TARGETS kvferry_c EXPORT kvferryCTargets
+    LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT sdk)
+  install(EXPORT kvferryCTargets NAMESPACE kvferry::
+    DESTINATION ${kvferry_cmake_dir} COMPONENT sdk)
   configure_package_config_file(
     cmake/kvferryConfig.cmake.in
     ${PROJECT_BINARY_DIR}/cmake/kvferryConfig.cmake
@@ -42,10 +49,12 @@ if(TARGET kvferry)
     /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
   string(REGEX REPLACE "/$" "" kvferry_pc_up "${kvferry_pc_up}")
   set(kvferry_pc_prefix "\${pcfiledir}/${kvferry_pc_up}")
-  configure_file(cmake/kvferry.pc.in
-    ${PROJECT_BINARY_DIR}/cmake/kvferry.pc @ONLY)
-  install(FILES ${PROJECT_BINARY_DIR}/cmake/kvferry.pc
-    DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT sdk)
+  foreach(package kvferry kvferry-c)
+    configure_file(cmake/${package}.pc.in
+      ${PROJECT_BINARY_DIR}/cmake/${package}.pc @ONLY)
+    install(FILES ${PROJECT_BINARY_DIR}/cmake/${package}.pc
+      DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT sdk)
+  endforeach()
 endif()
 
 # Programs find a libkvferry that was installed beside them, wherever that is.

@@ -37,4 +37,4 @@ kvferry_add_tier(threads LABELS threads stress FOLDERS stress
   TARGETS kvferryd)
 # The installation wants everything that it installs.
 kvferry_add_tier(release LABELS stress FOLDERS sim litmus stress
-  TARGETS kvferry ${kvferry_programs})
+  TARGETS kvferry kvferry_c ${kvferry_programs})

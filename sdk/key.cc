@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/hex.h"
 #include "base/status.h"
+#include "sdk/cut_digests.h"
 
 namespace kvferry {
 namespace {
@@ -224,6 +225,17 @@ absl::StatusOr<BlockKey> KeyFromDigest(const NamespaceSalt& salt,
   AppendU32(out, static_cast<uint32_t>(digest.size()));
   thread_local Sha256Context context;
   return KeyOf(context.Hash(prefix, digest));
+}
+
+void sdk::CutDigests(uint32_t group, const std::byte* digests, size_t stride,
+                     std::span<BlockKey> keys) {
+  const uint64_t mixed = Mix(group);
+  for (BlockKey& key : keys) {
+    key = Cut({digests, kDigestBytesMin});
+    key.hi ^= mixed;
+    key = NotNone(key);
+    digests += stride;
+  }
 }
 
 }  // namespace kvferry

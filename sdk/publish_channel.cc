@@ -271,8 +271,8 @@ void PublishChannel::MakeVoid() {
     record->progress.GiveUp();
   }
   closing_.clear();
-  absl::erase_if(records_,
-                 [](const auto& entry) { return entry.second->abandoned; });
+  std::erase_if(records_,
+                [](const auto& entry) { return entry.second->abandoned; });
   replies_.Wake();
 }
 

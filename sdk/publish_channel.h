@@ -6,10 +6,10 @@
 #include <deque>
 #include <memory>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -186,7 +186,7 @@ class PublishChannel {
   std::deque<protocol::SubmitRecord> deferred_ ABSL_GUARDED_BY(mutex_);
   // By handle; until the daemon has taken in their close, so that no answer
   // meets another publication under its handle.
-  absl::flat_hash_map<uint32_t, std::unique_ptr<PublicationRecord>> records_
+  std::unordered_map<uint32_t, std::unique_ptr<PublicationRecord>> records_
       ABSL_GUARDED_BY(mutex_);
   // Closed and abandoned.
   std::deque<PublicationRecord*> closing_ ABSL_GUARDED_BY(mutex_);

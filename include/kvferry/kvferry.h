@@ -163,10 +163,9 @@ typedef enum kvf_digest_kind {
 } kvf_digest_kind;
 
 // Keys of an engine's own digests: digest i is `digest_size` bytes at
-// digests + i * stride. `salt` is 32 bytes.
+// digests + i * stride. `salt` is 32 bytes, `kind` a kvf_digest_kind.
 KVF_EXPORT kvf_status kvf_keys_from_digests(const uint8_t* salt, uint32_t group,
-                                            kvf_digest_kind kind,
-                                            const void* digests,
+                                            uint32_t kind, const void* digests,
                                             size_t digest_size, size_t stride,
                                             size_t count, kvf_key* keys);
 
@@ -236,7 +235,8 @@ typedef struct kvf_group_keys {
   uint32_t tail_tokens;  // valid tokens of the last block; 0: a full one
 } kvf_group_keys;
 
-// An empty prefix, to be filled again and again.
+// An empty prefix, to be filled again and again. It keeps the client that
+// filled it last, also when it was released.
 KVF_EXPORT kvf_status kvf_prefix_create(kvf_prefix** prefix);
 KVF_EXPORT void kvf_prefix_destroy(kvf_prefix* prefix);
 // Pins the longest cached prefix; what `prefix` held is released first. A miss

@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-# Goal    A program outside the tree builds against the installed SDK, by CMake
-#         and by pkg-config, and runs.
+# Goal    Programs outside the tree, one in C++ and one in C, build against the
+#         installed SDK, by CMake and by pkg-config, and run.
 # Method  Install into a scratch prefix, move it (an installed tree may be
-#         packaged elsewhere), build tests/integration/install/consumer both
-#         ways, run it with a socket where nobody listens.
+#         packaged elsewhere), build tests/integration/install/consumer and
+#         c_consumer both ways, run them with a socket where nobody listens.
 #
-# usage: install_test.sh BUILD_DIRECTORY CXX LIBRARY_FOLDER
+# usage: install_test.sh BUILD_DIRECTORY CXX CC LIBRARY_FOLDER
 set -euo pipefail
 
 build=$1
 cxx=$2
-library_folder=$3
+cc=$3
+library_folder=$4
 consumer=$(cd "$(dirname "${BASH_SOURCE[0]}")/consumer" && pwd)
+c_consumer=$(cd "$(dirname "${BASH_SOURCE[0]}")/c_consumer" && pwd)
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/kvferry_install.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 
@@ -34,7 +36,7 @@ diff <(cd "$consumer/../../../../include" && find kvferry -name '*.h' | sort) \
   <(cd "$prefix/include" && find . -type f | sed 's|^\./||' | sort)
 
 # No path of the build or of its source may be left in what clients read.
-if grep -rlF -e "$build" -e "$consumer" \
+if grep -rlF -e "$build" -e "$consumer" -e "$c_consumer" \
   "$libraries/cmake" "$libraries/pkgconfig"; then
   printf 'install_test: the files above name the build tree\n' >&2
   exit 1
@@ -54,6 +56,29 @@ mapfile -t flags < <(pkg-config --cflags --libs kvferry | xargs -n 1)
 "$cxx" -std=c++20 -Wall -Wextra -Werror "$consumer/consumer.cc" \
   -o "$scratch/by_pkg_config" "${flags[@]}" -Wl,-rpath,"$libraries"
 check "by pkg-config" "$scratch/by_pkg_config" "$scratch/no.sock"
+
+# In C, with a compiler for nothing else.
+cmake -S "$c_consumer" -B "$scratch/c_by_cmake" -G Ninja \
+  -DCMAKE_C_COMPILER="$cc" -DCMAKE_PREFIX_PATH="$prefix" \
+  -DCMAKE_C_FLAGS="-pedantic -Wall -Wextra -Werror" >"$scratch/c_cmake.log"
+cmake --build "$scratch/c_by_cmake" >>"$scratch/c_cmake.log" || {
+  cat "$scratch/c_cmake.log"
+  exit 1
+}
+check "C by CMake" "$scratch/c_by_cmake/consumer" "$scratch/no.sock"
+
+mapfile -t flags < <(pkg-config --cflags --libs kvferry-c | xargs -n 1)
+"$cc" -std=c99 -pedantic -Wall -Wextra -Werror "$c_consumer/consumer.c" \
+  -o "$scratch/c_by_pkg_config" "${flags[@]}" -Wl,-rpath,"$libraries"
+check "C by pkg-config" "$scratch/c_by_pkg_config" "$scratch/no.sock"
+
+# It asks for the C library by the name that stays, and for no other of ours.
+needed=$(readelf -d "$scratch/c_by_pkg_config" |
+  sed -n 's/.*NEEDED.*\[\(libkvferry[^]]*\)\].*/\1/p')
+if [[ $needed != libkvferry-c.so.1 ]]; then
+  printf 'install_test: the C program needs: %s\n' "$needed" >&2
+  exit 1
+fi
 
 # What libkvferry exports is ours: a stray symbol could replace one of the
 # program's. (Weak symbols are inline functions that every library may carry.)
