@@ -185,7 +185,9 @@ class PublishChannel {
   // their callers do not wait for.
   std::deque<protocol::SubmitRecord> deferred_ ABSL_GUARDED_BY(mutex_);
   // By handle; until the daemon has taken in their close, so that no answer
-  // meets another publication under its handle.
+  // meets another publication under its handle. Not Abseil's map: its sampling
+  // cannot be linked into an extension of Python (Debian's archives of it are
+  // for executables).
   std::unordered_map<uint32_t, std::unique_ptr<PublicationRecord>> records_
       ABSL_GUARDED_BY(mutex_);
   // Closed and abandoned.

@@ -30,7 +30,10 @@ struct AdminDelete {
   void operator()(kvf_admin* admin) const { kvf_admin_close(admin); }
 };
 struct ListDelete {
-  void operator()(kvf_admin_list* list) const { kvf_admin_list_destroy(list); }
+  void operator()(kvf_admin_list* list) const {
+    const GilRelease release;  // of a thousand strings
+    kvf_admin_list_destroy(list);
+  }
 };
 using AdminList = std::unique_ptr<kvf_admin_list, ListDelete>;
 
@@ -218,7 +221,7 @@ nb::dict BlockDict(const kvf_admin_list* list, size_t index) {
 }
 
 // A dict takes a microsecond or two.
-constexpr size_t kDictsAtOnce = 32;
+constexpr size_t kDictsAtOnce = 16;
 
 nb::list Dicts(const AdminList& list,
                nb::dict (*dict_of)(const kvf_admin_list*, size_t)) {

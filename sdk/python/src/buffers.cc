@@ -5,6 +5,7 @@
 #include <string>
 
 #include "sdk/python/src/errors.h"
+#include "sdk/python/src/gil.h"
 
 namespace kvferry::python {
 namespace {
@@ -69,6 +70,7 @@ KeysView::KeysView(const Buffer& object, const char* what)
               " bytes, must be a multiple of " + std::to_string(kKeyBytes));
   }
   if (reinterpret_cast<uintptr_t>(data_) % alignof(kvf_key) != 0) {
+    const GilRelease release(size_ > kKeysWithGilMax);
     aligned_.resize(size_);
     if (size_ > 0) {
       std::memcpy(aligned_.data(), bytes_.data(), bytes_.bytes());

@@ -46,7 +46,7 @@ nb::object OpenPublication(const Client& client, uint64_t engine_instance,
 }
 
 // To take or to let go of a buffer takes some hundred nanoseconds.
-constexpr size_t kBuffersAtOnce = 256;
+constexpr size_t kBuffersAtOnce = 64;
 
 // Blocks to copy from: one buffer with all of them, or a sequence of buffers.
 class SourcesView {
@@ -88,18 +88,17 @@ class SourcesView {
   }
 
   void AddEach(nb::handle blocks, size_t count, uint64_t block_bytes) {
-    const nb::object items = nb::steal(PySequence_Tuple(blocks.ptr()));
+    // A list as it is, without a copy: it is asked for its length each time,
+    // since other code may change it in between.
+    const nb::object items = nb::steal(PySequence_Fast(
+        blocks.ptr(), "blocks: must be a buffer or a sequence of buffers"));
     if (!items.is_valid()) throw nb::python_error();
-    const nb::tuple sequence = nb::borrow<nb::tuple>(items);
-    if (sequence.size() != count) {
-      Raise(KVF_INVALID_ARGUMENT, "blocks: " + std::to_string(sequence.size()) +
-                                      " for " + std::to_string(count) +
-                                      " keys, must be as many");
-    }
     sources_.reserve(count);
-    for (const nb::handle block : sequence) {
-      const size_t index = sources_.size();
+    for (size_t index = 0; index < count; ++index) {
       if (index % kBuffersAtOnce == kBuffersAtOnce - 1) YieldGil();
+      CheckCount(items, count);
+      const nb::object block = nb::borrow(PySequence_Fast_GET_ITEM(
+          items.ptr(), static_cast<Py_ssize_t>(index)));
       if (!PyObject_CheckBuffer(block.ptr())) {
         throw nb::type_error("blocks: each must be a buffer");
       }
@@ -112,6 +111,16 @@ class SourcesView {
       }
       sources_.push_back(view.data());
     }
+    CheckCount(items, count);
+  }
+
+  static void CheckCount(nb::handle items, size_t count) {
+    const auto size =
+        static_cast<size_t>(PySequence_Fast_GET_SIZE(items.ptr()));
+    if (size == count) return;
+    Raise(KVF_INVALID_ARGUMENT, "blocks: " + std::to_string(size) + " for " +
+                                    std::to_string(count) +
+                                    " keys, must be as many");
   }
 
   std::deque<ReadBytes> views_;  // which do not move
