@@ -39,8 +39,11 @@ bool DispatchToSession(const Request& request, const wire::MessageT& message) {
     case wire::Body::ReleaseTicket:
       break;
     case wire::Body::Clear:
-      // One that names a namespace is an operator's.
-      if (!body.AsClear()->namespace_name.empty()) return false;
+      // Otherwise it is an operator's.
+      if (request.session() == nullptr ||
+          !body.AsClear()->namespace_name.empty()) {
+        return false;
+      }
       break;
     default:
       return false;
