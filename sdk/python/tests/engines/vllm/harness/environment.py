@@ -6,8 +6,11 @@ so vLLM takes its first model runner; engines that ask for the second set
 VLLM_USE_V2_MODEL_RUNNER for as long as their configuration is made.
 """
 
+import atexit
 import logging
 import os
+import shutil
+import tempfile
 
 SETTINGS = {
     "VLLM_TARGET_DEVICE": "cpu",
@@ -24,6 +27,19 @@ SETTINGS = {
 
 os.environ.update(SETTINGS)
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+
+# vLLM leaves the sockets of its processes behind. Those that it starts inherit
+# the folder; the one that made it takes it away.
+if "VLLM_RPC_BASE_PATH" not in os.environ:
+    _SOCKETS = tempfile.mkdtemp(prefix="kvferry-vllm-")
+    os.environ["VLLM_RPC_BASE_PATH"] = _SOCKETS
+    _OWNER = os.getpid()
+
+    def _remove_sockets() -> None:
+        if os.getpid() == _OWNER:
+            shutil.rmtree(_SOCKETS, ignore_errors=True)
+
+    atexit.register(_remove_sockets)
 
 # A step that fails says the whole configuration, in pages.
 logging.getLogger("vllm.logging_utils.dump_input").disabled = True
