@@ -132,7 +132,12 @@ def is_in_use(stream: kvferry.Stream) -> bool:
 
 
 # Goal    Ctrl-C ends a wait that would last for ever.
-def test_a_signal_ends_a_wait(reader: kvferry.Client, writer: Writer) -> None:
+def test_a_signal_ends_a_wait(
+    reader: kvferry.Client, writer: Writer, request: pytest.FixtureRequest
+) -> None:
+    # A shell that starts the tests in the background has them ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     stream = follow(reader, writer)
 
     def interrupt() -> None:
