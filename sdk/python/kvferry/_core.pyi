@@ -120,10 +120,10 @@ class Client:
     def groups(self) -> list[GroupSpec]: ...
     def hasher(self, group: int = 0) -> Hasher: ...
     # Digests packed one behind the other, `stride` bytes apart (default:
-    # digest_size). Packed keys.
+    # digest_size), or a list of them. Packed keys.
     def keys_from_digests(
         self,
-        digests: Buffer,
+        digests: Buffer | list[bytes],
         digest_size: int,
         *,
         group: int = 0,

@@ -3,10 +3,12 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include <cstddef>
 #include <cstring>
 #include <limits>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "sdk/python/src/buffers.h"
 #include "sdk/python/src/errors.h"
@@ -126,29 +128,12 @@ nb::object HasherOf(const Client& client, int64_t group) {
   return object;
 }
 
-nb::bytes KeysFromDigests(const Client& client, const Buffer& digests,
-                          int64_t digest_size, int64_t group,
-                          bool cryptographic, int64_t stride) {
+// Keys of `count` digests that lie packed.
+nb::bytes KeysOfPacked(const Client& client, const void* digests,
+                       size_t digest_size, size_t stride, size_t count,
+                       uint32_t group, bool cryptographic) {
   const ClientRef handle = client.handle();
-  const uint32_t group_index = Uint32(group, "group");
-  (void)client.group(group_index);
-  const ReadBytes bytes(digests, "digests");
-  const size_t size = Uint64(digest_size, "digest_size");
-  const size_t step = stride == 0 ? size : Uint64(stride, "stride");
-  if (size == 0 || step < size) {
-    Raise(KVF_INVALID_ARGUMENT, "stride: " + std::to_string(step) +
-                                    ", digest_size is " + std::to_string(size) +
-                                    "; must be at least that, and not 0");
-  }
-  // The last one needs no bytes behind it.
-  const size_t count =
-      bytes.bytes() < size ? 0 : (bytes.bytes() - size) / step + 1;
-  const size_t rest = bytes.bytes() - (count == 0 ? 0 : count * step - step);
-  if (rest != 0 && rest != size && rest != step) {
-    Raise(KVF_INVALID_ARGUMENT, "digests: " + std::to_string(bytes.bytes()) +
-                                    " bytes, no whole number of digests " +
-                                    std::to_string(step) + " bytes apart");
-  }
+  (void)client.group(group);
   kvf_namespace_info info{};
   info.size = sizeof(info);
   Check(kvf_client_info(handle->get(), &info));
@@ -158,12 +143,77 @@ nb::bytes KeysFromDigests(const Client& client, const Buffer& digests,
   {
     const GilRelease release(count > kKeysWithGilMax);
     status = kvf_keys_from_digests(
-        info.salt, group_index,
-        cryptographic ? KVF_DIGEST_CRYPTOGRAPHIC : KVF_DIGEST_OTHER,
-        bytes.data(), size, step, count, out);
+        info.salt, group,
+        cryptographic ? KVF_DIGEST_CRYPTOGRAPHIC : KVF_DIGEST_OTHER, digests,
+        digest_size, stride, count, out);
   }
   Check(status);
   return keys;
+}
+
+// A list as engines have it, one object a digest: read in one pass, the next
+// ones on their way from memory meanwhile.
+std::vector<std::byte> PackDigests(const nb::list& digests, size_t size) {
+  // Objects that are fetched ahead, and handled before others have a turn.
+  constexpr size_t kAhead = 12;
+  constexpr size_t kObjectsATurn = 2048;
+  const size_t count = nb::len(digests);
+  std::vector<std::byte> packed(count * size);
+  for (size_t i = 0; i < count; ++i) {
+    if (i % kObjectsATurn == kObjectsATurn - 1) YieldGil();
+    if (i >= static_cast<size_t>(PyList_GET_SIZE(digests.ptr()))) {
+      Raise(KVF_INVALID_ARGUMENT, "digests: the list became shorter meanwhile");
+    }
+    if (i + kAhead < static_cast<size_t>(PyList_GET_SIZE(digests.ptr()))) {
+      __builtin_prefetch(PyList_GET_ITEM(digests.ptr(), i + kAhead));
+    }
+    PyObject* const digest = PyList_GET_ITEM(digests.ptr(), i);
+    if (!PyBytes_Check(digest)) {
+      throw nb::type_error("digests: a list must have bytes in it");
+    }
+    if (static_cast<size_t>(PyBytes_GET_SIZE(digest)) != size) {
+      Raise(KVF_INVALID_ARGUMENT,
+            "digests: number " + std::to_string(i) + " has " +
+                std::to_string(PyBytes_GET_SIZE(digest)) +
+                " bytes, digest_size is " + std::to_string(size));
+    }
+    std::memcpy(packed.data() + i * size, PyBytes_AS_STRING(digest), size);
+  }
+  return packed;
+}
+
+nb::bytes KeysFromDigests(const Client& client, const nb::object& digests,
+                          int64_t digest_size, int64_t group,
+                          bool cryptographic, int64_t stride) {
+  const uint32_t group_index = Uint32(group, "group");
+  const size_t size = Uint64(digest_size, "digest_size");
+  const size_t step = stride == 0 ? size : Uint64(stride, "stride");
+  if (size == 0 || step < size) {
+    Raise(KVF_INVALID_ARGUMENT, "stride: " + std::to_string(step) +
+                                    ", digest_size is " + std::to_string(size) +
+                                    "; must be at least that, and not 0");
+  }
+  if (nb::isinstance<nb::list>(digests)) {
+    const std::vector<std::byte> packed =
+        PackDigests(nb::borrow<nb::list>(digests), size);
+    return KeysOfPacked(client, packed.data(), size, size, packed.size() / size,
+                        group_index, cryptographic);
+  }
+  if (!PyObject_CheckBuffer(digests.ptr())) {
+    throw nb::type_error("digests: must be a buffer or a list of bytes");
+  }
+  const ReadBytes bytes(digests, "digests");
+  // The last one needs no bytes behind it.
+  const size_t count =
+      bytes.bytes() < size ? 0 : (bytes.bytes() - size) / step + 1;
+  const size_t rest = bytes.bytes() - (count == 0 ? 0 : count * step - step);
+  if (rest != 0 && rest != size && rest != step) {
+    Raise(KVF_INVALID_ARGUMENT, "digests: " + std::to_string(bytes.bytes()) +
+                                    " bytes, no whole number of digests " +
+                                    std::to_string(step) + " bytes apart");
+  }
+  return KeysOfPacked(client, bytes.data(), size, step, count, group_index,
+                      cryptographic);
 }
 
 }  // namespace
@@ -192,7 +242,8 @@ void BindClientKeys(nb::class_<Client>& client) {
       .def("keys_from_digests", &KeysFromDigests, nb::arg("digests"),
            nb::arg("digest_size"), nb::kw_only(), nb::arg("group") = 0,
            nb::arg("cryptographic") = true, nb::arg("stride") = 0,
-           "Packed keys of an engine's own chained digests.");
+           "Packed keys of an engine's own chained digests: a buffer of them,\n"
+           "or a list of bytes.");
 }
 
 }  // namespace kvferry::python

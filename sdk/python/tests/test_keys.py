@@ -223,6 +223,20 @@ def test_digests_with_a_stride(client: kvferry.Client) -> None:
     assert client.keys_from_digests(spaced[:-12], 20, stride=32) == expected
 
 
+def test_a_list_of_digests(client: kvferry.Client) -> None:
+    each = [hashlib.sha256(b"%d" % i).digest() for i in range(3000)]
+    assert client.keys_from_digests(each, 32) == client.keys_from_digests(
+        b"".join(each), 32
+    )
+    assert client.keys_from_digests([], 32) == b""
+    with pytest.raises(errors.InvalidArgument, match="number 1 has 31 bytes"):
+        client.keys_from_digests([bytes(32), bytes(31)], 32)
+    with pytest.raises(TypeError, match="must have bytes"):
+        client.keys_from_digests([bytes(32), "x" * 32], 32)
+    with pytest.raises(TypeError, match="buffer or a list"):
+        client.keys_from_digests(7, 32)
+
+
 def test_no_digests_give_no_keys(client: kvferry.Client) -> None:
     assert client.keys_from_digests(b"", 32) == b""
 

@@ -115,7 +115,7 @@ class RequestState:
             self.hash_count = known
             return
         # Parts with blocks of one size hash the same digests.
-        joined: dict[tuple[int, int], bytes] = {}
+        named: dict[tuple[int, int], list[bytes]] = {}
         for part in self.layout.parts:
             keys = self.keys[part.index]
             per_block = part.hashes_per_block
@@ -124,14 +124,14 @@ class RequestState:
                 continue
             # A block of several hashes is named by its last one.
             span = (per_block, first)
-            if span not in joined:
-                joined[span] = b"".join(
+            if span not in named:
+                named[span] = (
                     hashes[(first + 1) * per_block - 1 :: per_block]
                     if per_block > 1 or first > 0
                     else hashes
                 )
             more = client.keys_from_digests(
-                joined[span],
+                named[span],
                 len(hashes[0]),
                 group=part.index,
                 cryptographic=self.layout.cryptographic_hash,
