@@ -6,19 +6,10 @@
 #include "base/status.h"
 #include "kvferry/copy.h"
 #include "sdk/copy_plan.h"
+#include "sdk/page_bytes.h"
 
 namespace kvferry {
 namespace {
-
-// The bytes of a page, or nothing when they do not fit 64 bits.
-std::optional<uint64_t> PageBytes(const GroupSpec& group) {
-  uint64_t bytes = group.head_bytes;
-  for (const uint64_t factor : {group.head_count, group.kv_count,
-                                group.layer_count, group.block_tokens}) {
-    if (__builtin_mul_overflow(bytes, factor, &bytes)) return std::nullopt;
-  }
-  return bytes;
-}
 
 // Layers [first, first + count) of a page.
 struct Layers {
@@ -42,7 +33,7 @@ absl::Status CheckLayers(const GroupSpec& group, Layers layers) {
 absl::Status Validate(const GroupSpec& group, const PagedTensor& tensor,
                       Layers layers, std::span<const std::byte> bytes,
                       uint32_t valid_tokens) {
-  const std::optional<uint64_t> group_bytes = PageBytes(group);
+  const std::optional<uint64_t> group_bytes = sdk::PageBytes(group);
   if (!group_bytes.has_value() || *group_bytes == 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "copy: a page of group \"", group.name, "\" is ", group.layer_count,

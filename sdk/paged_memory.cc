@@ -7,18 +7,16 @@
 #include "base/status.h"
 #include "kvferry/paged.h"
 #include "sdk/copy_plan.h"
+#include "sdk/page_bytes.h"
 
 namespace kvferry {
 namespace {
 
 absl::Status CheckGroup(const GroupSpec& group) {
-  uint64_t bytes = group.head_bytes;
-  bool fits = true;
-  for (const uint64_t factor : {group.head_count, group.kv_count,
-                                group.layer_count, group.block_tokens}) {
-    fits = fits && !__builtin_mul_overflow(bytes, factor, &bytes);
+  // Nothing counts as none.
+  if (sdk::PageBytes(group).value_or(0) != 0 && group.slice_count != 0) {
+    return absl::OkStatus();
   }
-  if (fits && bytes != 0 && group.slice_count != 0) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       "paged: a page of group \"", group.name, "\" is ", group.layer_count,
       " layers x ", group.kv_count, " tensors x ", group.block_tokens,

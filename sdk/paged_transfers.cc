@@ -53,13 +53,8 @@ absl::Status CheckSameGeometry(const PagedMemory& memory, uint32_t group,
 absl::StatusOr<uint32_t> PublicationState::Fill(
     uint32_t first, const PagedMemory& memory,
     std::span<const uint64_t> engine_blocks, uint32_t last_tokens) {
-  if (attachment_->forked()) return ForkedError();
   const size_t count = engine_blocks.size();
-  if (first > size_ || count > size_ - first) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("fill: positions [", first, ", +", count,
-                     "), the publication has ", size_));
-  }
+  KVFERRY_RETURN_IF_ERROR(CheckRange("fill", first, count));
   const SegmentTable& segments = attachment_->segments();
   uint32_t filled = 0;
   int32_t checked = -1;  // the group that is like the memory's

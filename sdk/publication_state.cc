@@ -215,7 +215,7 @@ std::span<std::byte> PublicationState::block(uint32_t position) {
 }
 
 absl::Status PublicationState::CheckRange(const char* verb, uint32_t first,
-                                          uint32_t count) const {
+                                          uint64_t count) const {
   if (attachment_->forked()) return ForkedError();
   if (uint64_t{first} + count <= size_) return absl::OkStatus();
   return absl::InvalidArgumentError(

@@ -68,7 +68,7 @@ class PublicationState {
   uint64_t SlicesOf(const protocol::GroupRecord& group) const;
   std::byte* BlockAddress(const PublicationEntry& entry);
   absl::Status CheckRange(const char* verb, uint32_t first,
-                          uint32_t count) const;
+                          uint64_t count) const;
 
   std::shared_ptr<Attachment> attachment_;
   PublicationRecord* record_;  // the channel's, until Abandon
