@@ -20,6 +20,7 @@ message(STATUS "  compiler    ${kvferry_compiler}")
 message(STATUS "  build type  ${CMAKE_BUILD_TYPE}, "
   "${CMAKE_CXX_FLAGS} ${CMAKE_CXX_FLAGS_${kvferry_type}}")
 message(STATUS "  sanitizers  ${kvferry_sanitizers}")
+message(STATUS "  CUDA        ${KVFERRY_CUDA_DESCRIPTION}")
 message(STATUS "  tests       ${KVFERRY_BUILD_TESTS}")
 message(STATUS "  benchmarks  ${KVFERRY_BUILD_BENCHMARKS}")
 message(STATUS "  prefix      ${CMAKE_INSTALL_PREFIX}")

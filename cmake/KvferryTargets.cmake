@@ -55,3 +55,28 @@ function(kvferry_add_test name)
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS ${label} TIMEOUT ${arg_TIMEOUT})
 endfunction()
+
+# kvferry_gpu_suite(NAME [FILTER pattern] [KERNELS] [PROGRAMS target ...])
+#
+# Carries the test program NAME to machines with a GPU (`./dev bundle gpu`),
+# where it runs with KVFERRY_TEST_DEVICE=cuda: the tests whose names match
+# `pattern` of GoogleTest, all unless given. PROGRAMS are what it starts, beside
+# the daemon and the tools. KERNELS: it runs under compute-sanitizer, too.
+function(kvferry_gpu_suite name)
+  cmake_parse_arguments(arg "KERNELS" "FILTER" "PROGRAMS" ${ARGN})
+  if(NOT arg_FILTER)
+    set(arg_FILTER "*")
+  endif()
+  set(kind suite)
+  if(arg_KERNELS)
+    set(kind kernels)
+  endif()
+  set_property(GLOBAL APPEND PROPERTY KVFERRY_GPU_SUITES
+    "${kind} $<TARGET_FILE:${name}> ${arg_FILTER}")
+  foreach(program IN LISTS arg_PROGRAMS)
+    set_property(GLOBAL APPEND PROPERTY KVFERRY_GPU_SUITES
+      "program $<TARGET_FILE:${program}>")
+  endforeach()
+  set_property(GLOBAL APPEND PROPERTY KVFERRY_GPU_TARGETS
+    ${name} ${arg_PROGRAMS})
+endfunction()

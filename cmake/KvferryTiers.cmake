@@ -36,5 +36,21 @@ kvferry_add_tier(unit LABELS unit integration stress FOLDERS stress
 kvferry_add_tier(threads LABELS threads stress FOLDERS stress
   TARGETS kvferryd)
 # The installation wants everything that it installs.
-kvferry_add_tier(release LABELS stress FOLDERS sim litmus stress
+kvferry_add_tier(release LABELS stress install FOLDERS sim litmus stress
   TARGETS kvferry kvferry_c ${kvferry_programs})
+
+# What `./dev bundle gpu` carries to a machine with a GPU, one file a line: a
+# program, or a suite of tests with the pattern of those that run there.
+get_property(kvferry_gpu_suites GLOBAL PROPERTY KVFERRY_GPU_SUITES)
+get_property(kvferry_gpu_targets GLOBAL PROPERTY KVFERRY_GPU_TARGETS)
+set(kvferry_gpu_programs kvferryd kvferry-gpu kvferryctl kvferry-bench)
+foreach(target IN LISTS kvferry_gpu_programs)
+  if(TARGET ${target})
+    list(PREPEND kvferry_gpu_suites "program $<TARGET_FILE:${target}>")
+  endif()
+endforeach()
+list(REMOVE_DUPLICATES kvferry_gpu_suites)
+list(JOIN kvferry_gpu_suites "\n" kvferry_gpu_suites)
+file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/gpu_suites
+  CONTENT "${kvferry_gpu_suites}\n")
+kvferry_add_tier(gpu TARGETS ${kvferry_gpu_programs} ${kvferry_gpu_targets})

@@ -15,7 +15,7 @@ namespace kvferry::protocol {
 
 // Changes when a message changes its meaning; new tables and fields do not
 // count.
-inline constexpr uint32_t kProtocolVersion = 3;
+inline constexpr uint32_t kProtocolVersion = 4;
 
 // One packet: an encoded wire::Message and the descriptors beside it.
 struct Packet {

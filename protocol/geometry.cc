@@ -54,8 +54,45 @@ absl::StatusOr<Geometry> PlanGeometry(const NamespaceSpec& spec,
     geometry.block_capacity += record.block_count;
     geometry.groups.push_back(record);
   }
-  geometry.bucket_count = BucketCountFor(geometry.block_capacity);
+  geometry.host_blocks = geometry.block_capacity;
+  geometry.bucket_count = BucketCountFor(geometry.host_blocks);
   return geometry;
+}
+
+absl::Status AddGpuPools(const std::vector<GpuQuota>& quotas,
+                         Geometry* geometry) {
+  uint64_t bytes_of_one_each = 0;
+  for (const GroupRecord& group : geometry->groups) {
+    bytes_of_one_each += group.stride_bytes;
+  }
+  for (const GpuQuota& quota : quotas) {
+    const uint64_t blocks_each = quota.bytes / bytes_of_one_each;
+    if (blocks_each == 0) continue;
+    for (uint32_t g = 0; g < geometry->groups.size(); ++g) {
+      const GroupRecord& group = geometry->groups[g];
+      GpuPoolPlan pool;
+      pool.device_uuid = quota.device_uuid;
+      pool.device = quota.device;
+      pool.group = g;
+      pool.first_block = geometry->block_capacity;
+      pool.block_count = static_cast<uint32_t>(
+          std::min<uint64_t>(blocks_each, group.block_count));
+      pool.bytes = pool.block_count * group.stride_bytes;
+      if (uint64_t{geometry->block_capacity} + pool.block_count > kBlocksMax) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "GPU pools: ", geometry->block_capacity, " blocks and ",
+            pool.block_count, " more, the limit is ", kBlocksMax));
+      }
+      geometry->block_capacity += pool.block_count;
+      geometry->gpu_pools.push_back(pool);
+    }
+  }
+  if (geometry->gpu_pools.size() > kGpuPoolsMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "GPU pools: ", geometry->gpu_pools.size(), " of ",
+        geometry->groups.size(), " groups, the limit is ", kGpuPoolsMax));
+  }
+  return absl::OkStatus();
 }
 
 std::vector<SegmentPlan> PlanSegments(const Geometry& geometry) {

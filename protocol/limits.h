@@ -31,6 +31,14 @@ inline constexpr uint64_t kBlockBytesMin = 4096;
 // 256 tokens of a 70B model are 80 MiB; 256 MiB leaves room.
 inline constexpr uint64_t kBlockBytesMax = uint64_t{256} << 20;
 inline constexpr uint32_t kBlockTokensMax = 65536;
+// GPUs of a node times the groups that have blocks there: 8 x 4. One page holds
+// their records beside the groups'.
+inline constexpr uint32_t kGpuPoolsMax = 32;
+// GPUs of one node that one daemon serves.
+inline constexpr uint32_t kGpuDevicesMax = 16;
+// Blocks that a client which uses a GPU was writing rest so long after its
+// exit: what its device still had to do is over by then.
+inline constexpr uint32_t kGpuRestMs = 2000;
 // Block numbers are 28 bits wide in a residence word.
 inline constexpr uint32_t kBlocksMax = (uint32_t{1} << 28) - 1;
 // io_uring registers at most 1 GiB a buffer; a block never straddles two.

@@ -14,6 +14,7 @@
 //              PublicationRecord[kPublicationSlots]          daemon
 //   state      StateHeader, BlockStateRecord[block_capacity] daemon
 //   segment.N  blocks                                       publishers
+// and a GPU pool, in a device's memory: blocks               publishers, worker
 // Files of a session:
 //   daemon     SessionDaemonHeader, ReplyRecord[kRingRecords]  daemon
 //   client     SessionClientHeader, SubmitRecord[kRingRecords],
@@ -27,7 +28,7 @@
 namespace kvferry::protocol {
 
 // Changes with any change of size, offset or meaning below.
-inline constexpr uint32_t kLayoutVersion = 2;
+inline constexpr uint32_t kLayoutVersion = 3;
 
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 static_assert(std::atomic<uint32_t>::is_always_lock_free);
@@ -101,6 +102,13 @@ inline constexpr uint32_t kSlotsPerBucket = 8;
 //              and aux words are stored before the residence (release).
 //   Relied on  by sdk IndexView::Find: acquire the residence, then compare.
 //   Tested     tests/unit/daemon/core/index_writer_test.cc, tests/sim
+//
+// INV-GPU-1  A GPU residence is ready only while its key has a block of host
+//            memory, too, which holds the same bytes once its residence is
+//            ready (`host` is kFree until then).
+//   Made by    core::NamespaceCore: a begin in a GPU pool takes both blocks.
+//   Relied on  by the drop of GPU residences, which loses nothing.
+//   Tested     tests/sim, tests/unit/daemon/core/gpu_{room,pool}_test.cc
 struct alignas(64) Bucket {
   std::atomic<uint64_t> key_lo[kSlotsPerBucket];
   std::atomic<uint64_t> key_hi[kSlotsPerBucket];
@@ -187,6 +195,27 @@ struct GroupRecord {
 };
 static_assert(sizeof(GroupRecord) == 64);
 
+// Blocks of one group in one GPU's memory, stride_bytes apart from the start of
+// one allocation of the worker process kvferry-gpu. Their numbers follow those
+// of the host's blocks, so a block number says where its bytes lie, and pin
+// cells and state records serve both.
+//
+// In messages and records a pool is named by its number: 0 is the host, p >= 1
+// is IndexHeader::gpu_pools[p - 1].
+struct GpuPoolRecord {
+  uint8_t device_uuid[16];
+  uint32_t group;
+  uint32_t device;  // its number in the daemon's list
+  uint32_t first_block;
+  uint32_t block_count;
+  // Counts the memories that the pool has had: odd while there is one, even
+  // while there is none. Who copied out of a memory that it knows by an odd
+  // number reads this again before it believes the bytes. Writer: daemon.
+  std::atomic<uint32_t> incarnation;
+  uint32_t reserved[7];
+};
+static_assert(sizeof(GpuPoolRecord) == 64);
+
 struct IndexHeader {
   uint64_t magic;
   std::atomic<uint32_t> layout_version;  // stored last
@@ -199,7 +228,10 @@ struct IndexHeader {
   std::atomic<uint64_t> content_epoch;
   uint8_t fingerprint[32];
   uint8_t salt[32];
-  uint8_t reserved0[112];
+  // Of block_capacity, those whose bytes lie in host memory: [0, host_blocks).
+  uint32_t host_blocks;
+  uint32_t gpu_pool_count;
+  uint8_t reserved0[104];
   GroupRecord groups[kGroupsMax];
   // Milliseconds since the daemon started, refreshed by each of its ticks:
   // what a touch is dated with, for the price of a load.
@@ -209,6 +241,7 @@ struct IndexHeader {
   // fences, reads this: one of the two sees the other.
   alignas(64) std::atomic<uint32_t> daemon_asleep;
   uint8_t reserved1[60];
+  GpuPoolRecord gpu_pools[kGpuPoolsMax];
 };
 static_assert(offsetof(IndexHeader, content_epoch) == 40);
 static_assert(offsetof(IndexHeader, groups) == 256 - 32);
@@ -352,7 +385,9 @@ inline constexpr uint32_t kOpenStandby = 1;
 struct SubmitRecord {
   uint8_t type;  // SubmitType
   uint8_t group;
-  uint16_t reserved0;
+  // kBegin, kReturn: where the blocks lie, or shall lie; see GpuPoolRecord.
+  uint8_t pool;
+  uint8_t reserved0;
   uint32_t handle;
   union {
     struct {
@@ -421,7 +456,7 @@ struct ReplyRecord {
   uint8_t type;  // ReplyType
   uint8_t group;
   uint8_t answer;  // PublishAnswer
-  uint8_t reserved0;
+  uint8_t pool;    // kGrant, kRecall; see GpuPoolRecord
   uint32_t handle;
   uint32_t first;
   uint32_t count;

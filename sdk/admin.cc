@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "protocol/shm_layout.h"
 #include "protocol/spec.h"
+#include "sdk/admin_gpu.h"
 #include "sdk/connection.h"
 
 namespace kvferry {
@@ -68,6 +69,8 @@ GroupStatus FromWire(const wire::GroupCountsT& counts) {
   group.ready = counts.ready;
   group.quarantined = counts.quarantined;
   group.stride_bytes = counts.stride_bytes;
+  group.in_io = counts.in_io;
+  group.resting = counts.resting;
   return group;
 }
 
@@ -115,6 +118,7 @@ SessionInfo FromWire(const wire::SessionStatusT& status) {
   session.matches = status.matches;
   session.hit_blocks = status.hit_blocks;
   session.age = absl::Milliseconds(status.age_ms);
+  session.gpu = status.gpu;
   return session;
 }
 
@@ -130,6 +134,12 @@ BlockInfo FromWire(const wire::BlockStatusT& status) {
   block.pins = status.pins;
   block.last_use_ago = absl::Milliseconds(status.last_use_ms_ago);
   block.bytes = status.bytes;
+  if (status.gpu_pool != 0) {
+    block.gpu_pool = status.gpu_pool;
+    block.gpu_block = status.gpu_block;
+    block.gpu_state = StateName(status.gpu_state);
+    block.gpu_pins = status.gpu_pins;
+  }
   return block;
 }
 
@@ -247,6 +257,20 @@ absl::StatusOr<ClearResult> AdminClient::Clear(
   KVFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<wire::ClearedT> answer,
                            impl_->Ask<wire::ClearedT>(std::move(request)));
   return ClearResult{answer->content_epoch, answer->blocks};
+}
+
+absl::StatusOr<std::vector<GpuStatus>> AdminClient::Gpus() {
+  std::vector<GpuStatus> gpus;
+  for (;;) {
+    wire::GetGpusT request;
+    request.first = gpus.empty() ? 0 : gpus.back().device + 1;
+    KVFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<wire::GpusT> answer,
+                             impl_->Ask<wire::GpusT>(std::move(request)));
+    for (const auto& status : answer->gpus) {
+      gpus.push_back(sdk::GpuStatusFrom(*status));
+    }
+    if (!answer->more || answer->gpus.empty()) return gpus;
+  }
 }
 
 }  // namespace kvferry

@@ -39,7 +39,6 @@ NamespaceInfo InfoOf(const protocol::wire::AttachedT& attached) {
   info.epoch = attached.epoch;
   info.namespace_id = attached.namespace_id;
   info.session = attached.session;
-  info.block_capacity = attached.block_capacity;
   info.quota_bytes = attached.quota_bytes;
   return info;
 }
@@ -53,6 +52,7 @@ Attachment::Attachment(const SessionMemory& memory, const Options& options,
       pins_(memory.pins, memory.index->block_capacity),
       touches_(memory.client, memory.touches, memory.index),
       segments_(GroupsOf(*memory.index)),
+      gpu_pools_(memory.index, options.residences),
       publications_(PublicationsOf(memory.index)),
       spin_(options.spin),
       channel_(memory, {.spin = options.spin,
@@ -95,6 +95,9 @@ absl::StatusOr<std::shared_ptr<Attachment>> Attachment::Create(
   std::shared_ptr<Attachment> attachment(
       new Attachment(std::move(files), std::move(connection), options));
   attachment->info_ = InfoOf(attached);
+  attachment->info_.block_capacity = attachment->header().host_blocks;
+  attachment->info_.gpu_block_capacity =
+      attachment->header().block_capacity - attachment->header().host_blocks;
   const size_t groups = attachment->info_.spec.groups.size();
   if (groups != attachment->segments_.group_count()) {
     return absl::InvalidArgumentError(
@@ -136,11 +139,63 @@ void Attachment::Drain() {
     absl::Status status = segments_.Add(segment.added, std::move(segment.fd));
     if (!status.ok()) segment_status_ = std::move(status);
   }
-  // A recall is the background thread's to answer, whoever took it in.
-  if (connection_->poked()) channel_.AskForService();
+  for (Connection::GpuPool& pool : connection_->TakeGpuPools()) {
+    gpu_changes_.push_back(std::move(pool));
+    gpu_waiting_.store(true, std::memory_order_release);
+  }
+  // A recall is the background thread's to answer, and an import its to make,
+  // whoever took it in.
+  if (connection_->poked() || NeedsGpuService()) channel_.AskForService();
+}
+
+absl::Status Attachment::OpenGpu(std::shared_ptr<gpu::Device> device,
+                                 absl::Time deadline) {
+  protocol::wire::OpenGpuT request;
+  const gpu::Uuid& uuid = device->report().uuid;
+  request.device_uuid.assign(uuid.begin(), uuid.end());
+  {
+    MutexLock lock(&gpu_mutex_);
+    gpu_pools_.SetDevice(std::move(device));
+  }
+  if (connection_ == nullptr) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<protocol::wire::GpuPoolsT>> answer =
+      connection_->Ask<protocol::wire::GpuPoolsT>(std::move(request), deadline);
+  if (answer.ok()) {
+    MutexLock lock(&gpu_mutex_);
+    gpu_pools_.SetNumber((*answer)->device);
+    return absl::OkStatus();
+  }
+  const absl::Status why = WithContext(answer.status(), "GPU pools");
+  gpu_pools_.SetRefusal(why);
+  return absl::IsUnavailable(why) || absl::IsDeadlineExceeded(why)
+             ? why
+             : absl::OkStatus();
+}
+
+void Attachment::CloseGpu() {
+  MutexLock lock(&gpu_mutex_);
+  gpu_pools_.ClearDevice();
+}
+
+bool Attachment::ServeGpu() {
+  MutexLock lock(&gpu_mutex_);
+  std::vector<Connection::GpuPool> changes;
+  {
+    MutexLock drain_lock(&drain_mutex_);
+    changes = std::exchange(gpu_changes_, {});
+    gpu_waiting_.store(false, std::memory_order_release);
+  }
+  for (Connection::GpuPool& change : changes) {
+    // What goes wrong is kept as gpu_pools().status().
+    (void)gpu_pools_.Take(change.changed, std::move(change.fd));
+  }
+  return gpu_pools_.Reclaim([this](uint32_t first, uint32_t count) {
+    return pins_.AnyRaised(first, count);
+  }) > 0;
 }
 
 void Attachment::MarkLost() {
+  gpu_pools_.MarkLost();
   lost_.fetch_add(1, std::memory_order_release);
   FutexWakeAll(&lost_);
 }

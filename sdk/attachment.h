@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -12,6 +13,7 @@
 #include "base/mutex.h"
 #include "kvferry/client.h"
 #include "sdk/connection.h"
+#include "sdk/gpu_pools.h"
 #include "sdk/index_view.h"
 #include "sdk/pin_table.h"
 #include "sdk/progress_files.h"
@@ -35,6 +37,7 @@ class Attachment {
   struct Options {
     absl::Duration spin = absl::Microseconds(20);
     int service_fd = -1;  // see PublishChannel::Options
+    ResidenceUse residences = ResidenceUse::kHost;
   };
 
   // Takes up what the daemon answered to Attach.
@@ -56,6 +59,8 @@ class Attachment {
   const TouchLog& touches() const { return touches_; }
   SegmentTable& segments() { return segments_; }
   const SegmentTable& segments() const { return segments_; }
+  const GpuPools& gpu_pools() const { return gpu_pools_; }
+  GpuPools& gpu_pools() { return gpu_pools_; }
   PublishChannel& channel() { return channel_; }
   // nullptr when there is none (tests).
   Connection* connection() const { return connection_.get(); }
@@ -91,11 +96,36 @@ class Attachment {
   }
   const NamespaceInfo& info() const { return info_; }
 
+  // Tells the daemon that this process works with `device`, imports go through
+  // it, and matches prefer what it reaches. The pools' memory comes afterwards
+  // (ServeGpu). That the daemon serves no such device, or gives this session
+  // nothing, is no error: gpu_pools().status() says so.
+  // Errors  kUnavailable, kDeadlineExceeded  the daemon is away
+  absl::Status OpenGpu(std::shared_ptr<gpu::Device> device,
+                       absl::Time deadline);
+  // Undoes that, as far as this process goes.
+  void CloseGpu();
+  // Imports the memory of pools that the daemon has passed on, ends imports
+  // that nobody uses any more. Blocking, on the driver: a background thread's.
+  // Returns whether something is left that only time will end.
+  bool ServeGpu();
+  bool NeedsGpuService() const {
+    return gpu_waiting_.load(std::memory_order_acquire);
+  }
+
   // Takes in what the daemon has sent by now: maps new segments, notes pokes.
   // Does not block. A segment that cannot be mapped is left out (its blocks
   // are misses) and named by segment_status().
   void Drain();
   absl::Status segment_status();
+
+  // Whether `block` is one of the group's that this session may have pinned:
+  // in a GPU, or in host memory that is mapped, as asked for.
+  bool HasBlock(uint32_t group, uint32_t block) {
+    return block < index_.host_blocks()
+               ? segments_.InGroup(group, block) && MapSegmentOf(group, block)
+               : gpu_pools_.map().InGpu(group, block);
+  }
 
   // Asks the daemon at most once for the segment of a block that has none
   // here. Returns whether it has now.
@@ -117,6 +147,7 @@ class Attachment {
   PinTable pins_;
   TouchLog touches_;
   SegmentTable segments_;
+  GpuPools gpu_pools_;
   const ForkGuard fork_guard_;
 
   const protocol::PublicationRecord* const publications_;
@@ -132,6 +163,9 @@ class Attachment {
   Mutex drain_mutex_;
   std::atomic<uint32_t> segments_taken_{0};  // announcements, mapped or not
   absl::Status segment_status_ ABSL_GUARDED_BY(drain_mutex_);
+  std::vector<Connection::GpuPool> gpu_changes_ ABSL_GUARDED_BY(drain_mutex_);
+  std::atomic<bool> gpu_waiting_{false};  // gpu_changes_ has some
+  Mutex gpu_mutex_;  // one thread in ServeGpu; before drain_mutex_
 };
 
 }  // namespace kvferry::sdk

@@ -173,9 +173,12 @@ absl::StatusOr<std::shared_ptr<Attachment>> ClientImpl::AttachOnce(
     return absl::InternalError(
         "attach: the daemon answered with another specification");
   }
-  return Attachment::Create(
-      std::move(connection), *attached, std::move(reply.fds),
-      {.spin = options_.spin, .service_fd = wake_.get()}, deadline);
+  return Attachment::Create(std::move(connection), *attached,
+                            std::move(reply.fds),
+                            {.spin = options_.spin,
+                             .service_fd = wake_.get(),
+                             .residences = options_.residences},
+                            deadline);
 }
 
 absl::Status ClientImpl::WaitForMemory(Attachment* attachment,
@@ -206,12 +209,42 @@ absl::Status ClientImpl::WaitForMemory(Attachment* attachment,
 }
 
 void ClientImpl::Install(std::shared_ptr<Attachment> attachment) {
+  MutexLock device_lock(&device_mutex_);
+  if (device_ != nullptr) {
+    // One that is away again is noticed by what follows.
+    (void)attachment->OpenGpu(device_, absl::Now() + kReattachTimeout);
+  }
   attachment->connection()->HandOver();
   MutexLock lock(&mutex_);
   current_.store(attachment.get(), std::memory_order_release);
   if (owner_ != nullptr) retired_.push_back(std::move(owner_));
   owner_ = std::move(attachment);
   connected_.store(true, std::memory_order_release);
+}
+
+absl::Status ClientImpl::SetGpu(std::shared_ptr<gpu::Device> device,
+                                absl::Time deadline) {
+  MutexLock lock(&device_mutex_);
+  if (device_ != nullptr) {
+    return absl::AlreadyExistsError(absl::StrCat(
+        "gpu: this client has opened ", device_->report().name, " already"));
+  }
+  const std::shared_ptr<Attachment> attachment = this->attachment();
+  if (absl::Status opened = attachment->OpenGpu(device, deadline);
+      !opened.ok()) {
+    attachment->CloseGpu();
+    return opened;
+  }
+  device_ = std::move(device);
+  return absl::OkStatus();
+}
+
+void ClientImpl::ClearGpu() {
+  MutexLock lock(&device_mutex_);
+  device_.reset();
+  MutexLock list_lock(&mutex_);
+  owner_->CloseGpu();
+  for (const auto& attachment : retired_) attachment->CloseGpu();
 }
 
 // --- background thread ---------------------------------------------------
@@ -234,13 +267,15 @@ void ClientImpl::Run() {
 
 void ClientImpl::Serve(Attachment* attachment) {
   PublishChannel& channel = attachment->channel();
-  const bool again = channel.NeedsService() || retired_count() > 0;
+  const bool again =
+      channel.NeedsService() || retired_count() > 0 || gpu_pending_;
   Poll(attachment->connection()->fd(),
        again ? kServiceInterval : absl::InfiniteDuration());
   attachment->Drain();
   if (attachment->connection()->TakePoke() || channel.NeedsService()) {
     channel.Service();
   }
+  gpu_pending_ = attachment->ServeGpu();
   if (!attachment->connection()->closed()) return;
   connected_.store(false, std::memory_order_release);
   channel.MakeVoid();

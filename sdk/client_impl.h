@@ -48,6 +48,15 @@ class ClientImpl {
   bool connected() const { return connected_.load(std::memory_order_acquire); }
   const AttachOptions& options() const { return options_; }
 
+  // Has matches prefer, and publications use, the memory of `device`, here and
+  // in every later attachment; its pools are imported in the background. What
+  // the daemon gives of it is attachment()->gpu_pools().status().
+  // Errors  kAlreadyExists  there is one
+  //         kUnavailable, kDeadlineExceeded  the daemon is away; nothing is set
+  absl::Status SetGpu(std::shared_ptr<gpu::Device> device, absl::Time deadline);
+  // Lets go of it. Memory that is pinned or held stays until it is not.
+  void ClearGpu();
+
   // What tells this Client's streams of changes by their event descriptors.
   const std::shared_ptr<StreamWatcher>& stream_watcher() const {
     return stream_watcher_;
@@ -70,6 +79,7 @@ class ClientImpl {
   void Reattach(absl::Duration* backoff);
   // Waits for the socket (-1: none), the wake eventfd, or `timeout`.
   void Poll(int socket, absl::Duration timeout);
+  // As the current one; opens the device there first, if there is one.
   void Install(std::shared_ptr<Attachment> attachment);
   // Unmaps retired attachments that nobody can reach.
   void Reclaim();
@@ -81,12 +91,18 @@ class ClientImpl {
   std::atomic<bool> connected_{false};
   std::atomic<bool> stopping_{false};
   bool can_reclaim_ = false;
+  bool gpu_pending_ = false;   // the background thread's: see ServeGpu
   bool default_path_ = false;  // nobody named the socket
   UniqueFd wake_;
 
   mutable Mutex mutex_;
   std::shared_ptr<Attachment> owner_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::shared_ptr<Attachment>> retired_ ABSL_GUARDED_BY(mutex_);
+
+  // Held over a change of device_ and what the attachments are told of it, so
+  // that none is installed with another. Before mutex_.
+  mutable Mutex device_mutex_;
+  std::shared_ptr<gpu::Device> device_ ABSL_GUARDED_BY(device_mutex_);
 
   const std::shared_ptr<StreamWatcher> stream_watcher_ =
       std::make_shared<StreamWatcher>();

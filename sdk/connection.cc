@@ -206,6 +206,17 @@ void Connection::Dispatch(protocol::Packet packet) {
       segments_.push_back(
           {*message->body.AsSegmentAdded(), std::move(packet.fds[0])});
       break;
+    case Body::GpuPoolChanged: {
+      protocol::wire::GpuPoolChangedT& changed =
+          *message->body.AsGpuPoolChanged();
+      const bool by_descriptor =
+          changed.export_ == protocol::wire::GpuExport::Descriptor;
+      if (packet.fds.size() != (by_descriptor ? 1 : 0)) break;
+      gpu_pools_.push_back({std::move(changed), by_descriptor
+                                                    ? std::move(packet.fds[0])
+                                                    : UniqueFd()});
+      break;
+    }
     case Body::Poke:
       poked_.store(true, std::memory_order_release);
       break;
@@ -221,6 +232,11 @@ void Connection::Dispatch(protocol::Packet packet) {
 std::vector<Connection::Segment> Connection::TakeSegments() {
   MutexLock lock(&mutex_);
   return std::exchange(segments_, {});
+}
+
+std::vector<Connection::GpuPool> Connection::TakeGpuPools() {
+  MutexLock lock(&mutex_);
+  return std::exchange(gpu_pools_, {});
 }
 
 void Connection::HandOver() {

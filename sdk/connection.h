@@ -35,6 +35,10 @@ class Connection {
     protocol::wire::SegmentAddedT added;
     UniqueFd fd;
   };
+  struct GpuPool {
+    protocol::wire::GpuPoolChangedT changed;
+    UniqueFd fd;  // with GpuExport::Descriptor only
+  };
 
   // Errors  kInvalidArgument  the path is too long for a socket, or empty
   //         kUnavailable      nobody listens there
@@ -86,6 +90,8 @@ class Connection {
 
   // Segments announced since the last call, in order.
   std::vector<Segment> TakeSegments();
+  // The same of what became of GPU pools.
+  std::vector<GpuPool> TakeGpuPools();
 
   // Whether the daemon asked to look at the reply ring since the last call.
   bool poked() const { return poked_.load(std::memory_order_acquire); }
@@ -127,6 +133,7 @@ class Connection {
   // By request id; no value while the reply is awaited.
   std::map<uint32_t, std::unique_ptr<Reply>> replies_ ABSL_GUARDED_BY(mutex_);
   std::vector<Segment> segments_ ABSL_GUARDED_BY(mutex_);
+  std::vector<GpuPool> gpu_pools_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace kvferry::sdk

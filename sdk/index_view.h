@@ -11,6 +11,7 @@
 
 #include "kvferry/key.h"
 #include "protocol/shm_layout.h"
+#include "sdk/gpu_pools.h"
 
 namespace kvferry::sdk {
 
@@ -25,7 +26,7 @@ struct IndexHit {
   uint32_t block() const { return protocol::UnpackResidence(word).block; }
 };
 
-// The same of a block that may still be being written: the residence with its
+// The same of a block that may still be being written: a residence with its
 // state, kReady (also for kRetiring) or kPending, and its aux word.
 struct InFlightHit {
   uint64_t word = 0;  // 0: the key is not there
@@ -43,8 +44,20 @@ struct InFlightHit {
   }
 };
 
+// Both residences of a key that may still be being written. They are two hits,
+// either of which may be taken, pinned and read again; nothing says that they
+// were there at the same moment.
+struct ResidenceHits {
+  InFlightHit host;
+  InFlightHit gpu;  // whatever pool its block is in
+};
+
 // The namespace's index as its readers see it: two buckets a key, each kept by
 // column, so that most of a search is one cache line a bucket.
+//
+// A residence is in the host's column or in the GPUs', and its block number
+// says in which: a hit is read again where it was found. What has no "Any" or
+// "Gpu" in its name reads the host's alone.
 //
 // Only Recheck under a pin makes a hit certain. Find reads the three words of
 // a slot one after the other while the daemon may be changing them; whatever
@@ -61,7 +74,8 @@ class IndexView {
       : buckets_(reinterpret_cast<const protocol::Bucket*>(
             reinterpret_cast<const std::byte*>(header) +
             protocol::kHeaderBytes)),
-        bucket_count_(header->bucket_count) {}
+        bucket_count_(header->bucket_count),
+        host_blocks_(header->host_blocks) {}
 
   // Fetches the lines that ScanTags reads first.
   //
@@ -124,29 +138,46 @@ class IndexView {
   // REQUIRES  hit.block() was pinned, then PinFence() called
   [[gnu::always_inline]] Verdict Recheck(const BlockKey& key,
                                          const IndexHit& hit) const {
-    const protocol::Bucket& bucket =
-        buckets_[hit.slot / protocol::kSlotsPerBucket];
-    const uint32_t slot =
-        static_cast<uint32_t>(hit.slot % protocol::kSlotsPerBucket);
-    const uint64_t word = bucket.host[slot].load(std::memory_order_acquire);
-    if (word != hit.word && AsReady(word) != hit.word) return Verdict::kGone;
-    if (bucket.key_lo[slot].load(std::memory_order_acquire) != key.lo ||
-        bucket.key_hi[slot].load(std::memory_order_acquire) != key.hi) {
-      return Verdict::kGone;
-    }
-    // The residence once more: a slot that `clear` emptied may have taken
-    // another block since, then this key again under a generation that wrapped
-    // round (mutant "residence before key" of tests/model).
-    if (bucket.host[slot].load(std::memory_order_relaxed) != word) {
-      return Verdict::kRetiring;
-    }
-    return word == hit.word ? Verdict::kValid : Verdict::kRetiring;
+    return RecheckIn<&protocol::Bucket::host>(key, hit);
   }
 
-  // Whether `key` is ready now, for a caller that will not read it.
+  // The same of a hit in either column.
+  Verdict RecheckAny(const BlockKey& key, const IndexHit& hit) const {
+    return InGpu(hit.word) ? RecheckIn<&protocol::Bucket::gpu>(key, hit)
+                           : RecheckIn<&protocol::Bucket::host>(key, hit);
+  }
+
+  // The residence of `key` that a match takes: of those that are ready, one in
+  // a usable pool and the host's, in the order that `usable` says.
+  IndexHit FindAny(const BlockKey& key, const GpuPools& pools,
+                   const UsablePools& usable) const {
+    const protocol::BucketPair pair = BucketsOf(key);
+    uint32_t mask = TagMask(pair, key.lo);
+    for (; mask != 0; mask &= mask - 1) {
+      const IndexHit hit =
+          ReadSlotAny(key, LocationOf(pair, mask), pools, usable);
+      if (hit.found()) return hit;
+    }
+    return {};
+  }
+  // The same at the slot that ScanTags gave for it.
+  IndexHit FindAnyAt(const BlockKey& key, uint64_t slot, const GpuPools& pools,
+                     const UsablePools& usable) const {
+    if (slot == kNoSlot) return {};
+    const IndexHit hit = ReadSlotAny(key, slot, pools, usable);
+    return hit.found() ? hit : FindAny(key, pools, usable);
+  }
+
+  // Whether `key` is ready now, for a caller that will not read it: its host
+  // residence, or that and its GPU's.
   bool IsReady(const BlockKey& key) const {
     const IndexHit hit = Find(key);
     return hit.found() && Recheck(key, hit) == Verdict::kValid;
+  }
+  bool IsReadyAnywhere(const BlockKey& key) const {
+    const ResidenceHits hits = FindResidences(key);
+    return (hits.host.found() && hits.host.ready() && !hits.host.retiring) ||
+           (hits.gpu.found() && hits.gpu.ready() && !hits.gpu.retiring);
   }
 
   // As Find, also for blocks that are being written. Its words belong together:
@@ -164,17 +195,25 @@ class IndexView {
   // What `slot` says of `key` now. A slot that changes under the read is read
   // again; one that does so time after time says nothing.
   InFlightHit ReadInFlight(const BlockKey& key, uint64_t slot) const {
-    const protocol::Bucket& bucket = buckets_[slot / protocol::kSlotsPerBucket];
-    const auto i = static_cast<uint32_t>(slot % protocol::kSlotsPerBucket);
-    for (uint32_t read = 0; read < kTornReadsMax; ++read) {
-      const uint64_t word = bucket.host[i].load(std::memory_order_acquire);
-      const uint64_t lo = bucket.key_lo[i].load(std::memory_order_acquire);
-      const uint64_t hi = bucket.key_hi[i].load(std::memory_order_acquire);
-      const uint64_t aux = bucket.aux[i].load(std::memory_order_acquire);
-      if (bucket.host[i].load(std::memory_order_relaxed) != word) continue;
-      const uint64_t there = AsReadyOrPending(word);
-      if (there == 0 || lo != key.lo || hi != key.hi) return {};
-      return {there, slot, aux, there != word};
+    return ReadInFlightIn<&protocol::Bucket::host>(key, slot);
+  }
+  // The same of the column that `block` belongs to.
+  InFlightHit ReadInFlight(const BlockKey& key, uint64_t slot,
+                           uint32_t block) const {
+    return block < host_blocks_
+               ? ReadInFlightIn<&protocol::Bucket::host>(key, slot)
+               : ReadInFlightIn<&protocol::Bucket::gpu>(key, slot);
+  }
+  // Both residences of a key.
+  ResidenceHits FindResidences(const BlockKey& key) const {
+    const protocol::BucketPair pair = BucketsOf(key);
+    uint32_t mask = TagMask(pair, key.lo);
+    for (; mask != 0; mask &= mask - 1) {
+      const uint64_t slot = LocationOf(pair, mask);
+      const ResidenceHits hits = {
+          ReadInFlightIn<&protocol::Bucket::host>(key, slot),
+          ReadInFlightIn<&protocol::Bucket::gpu>(key, slot)};
+      if (hits.host.found() || hits.gpu.found()) return hits;
     }
     return {};
   }
@@ -187,11 +226,34 @@ class IndexView {
         .host[slot % protocol::kSlotsPerBucket]
         .load(std::memory_order_acquire);
   }
+  // The same of the column that `block` belongs to.
+  uint64_t WordOf(uint64_t slot, uint32_t block) const {
+    if (block < host_blocks_) return HostWord(slot);
+    return buckets_[slot / protocol::kSlotsPerBucket]
+        .gpu[slot % protocol::kSlotsPerBucket]
+        .load(std::memory_order_acquire);
+  }
   // always_inline: see PrefetchTags.
   [[gnu::always_inline]] void PrefetchHost(uint64_t slot) const {
     __builtin_prefetch(&buckets_[slot / protocol::kSlotsPerBucket]
                             .host[slot % protocol::kSlotsPerBucket]);
   }
+  // Of the column that `block` belongs to.
+  [[gnu::always_inline]] void PrefetchWord(uint64_t slot,
+                                           uint32_t block) const {
+    if (block < host_blocks_) {
+      PrefetchHost(slot);
+    } else {
+      PrefetchGpu(slot);
+    }
+  }
+  [[gnu::always_inline]] void PrefetchGpu(uint64_t slot) const {
+    __builtin_prefetch(&buckets_[slot / protocol::kSlotsPerBucket]
+                            .gpu[slot % protocol::kSlotsPerBucket]);
+  }
+
+  // Blocks below are in the host's column, others in the GPUs'.
+  uint32_t host_blocks() const { return host_blocks_; }
 
   static constexpr uint64_t kNoSlot = ~uint64_t{0};
   static constexpr uint64_t kStateMask = 7;
@@ -203,6 +265,12 @@ class IndexView {
   // The daemon changes a slot a few times in a block's life; a slot that does
   // so this often under one reader is being written by something broken.
   static constexpr uint32_t kTornReadsMax = 64;
+  using Column =
+      std::atomic<uint64_t> (protocol::Bucket::*)[protocol::kSlotsPerBucket];
+
+  bool InGpu(uint64_t word) const {
+    return protocol::UnpackResidence(word).block >= host_blocks_;
+  }
 
   protocol::BucketPair BucketsOf(const BlockKey& key) const {
     return protocol::BucketsOf(key.lo, key.hi, bucket_count_);
@@ -288,8 +356,73 @@ class IndexView {
     return {word, location};
   }
 
+  // A pool's blocks are numbered from host_blocks_ on: what stands in the wrong
+  // column is no hit.
+  IndexHit ReadSlotAny(const BlockKey& key, uint64_t location,
+                       const GpuPools& pools, const UsablePools& usable) const {
+    const protocol::Bucket& bucket =
+        buckets_[location / protocol::kSlotsPerBucket];
+    const auto slot =
+        static_cast<uint32_t>(location % protocol::kSlotsPerBucket);
+    const uint64_t host =
+        AsReady(bucket.host[slot].load(std::memory_order_acquire));
+    uint64_t gpu = AsReady(bucket.gpu[slot].load(std::memory_order_acquire));
+    if (bucket.key_hi[slot].load(std::memory_order_relaxed) != key.hi ||
+        bucket.key_lo[slot].load(std::memory_order_relaxed) != key.lo) {
+      return {};
+    }
+    if (gpu != 0) {
+      const uint32_t pool = pools.PoolOf(protocol::UnpackResidence(gpu).block);
+      if (pool == 0 || usable.incarnation(pool) == 0) gpu = 0;
+    }
+    if (gpu != 0 && (usable.gpu_first || host == 0)) return {gpu, location};
+    return {host != 0 && !InGpu(host) ? host : 0, location};
+  }
+
+  template <Column column>
+  [[gnu::always_inline]] Verdict RecheckIn(const BlockKey& key,
+                                           const IndexHit& hit) const {
+    const protocol::Bucket& bucket =
+        buckets_[hit.slot / protocol::kSlotsPerBucket];
+    const auto& words = bucket.*column;
+    const uint32_t slot =
+        static_cast<uint32_t>(hit.slot % protocol::kSlotsPerBucket);
+    const uint64_t word = words[slot].load(std::memory_order_acquire);
+    if (word != hit.word && AsReady(word) != hit.word) return Verdict::kGone;
+    if (bucket.key_lo[slot].load(std::memory_order_acquire) != key.lo ||
+        bucket.key_hi[slot].load(std::memory_order_acquire) != key.hi) {
+      return Verdict::kGone;
+    }
+    // The residence once more: a slot that `clear` emptied may have taken
+    // another block since, then this key again under a generation that wrapped
+    // round (mutant "residence before key" of tests/model).
+    if (words[slot].load(std::memory_order_relaxed) != word) {
+      return Verdict::kRetiring;
+    }
+    return word == hit.word ? Verdict::kValid : Verdict::kRetiring;
+  }
+
+  template <Column column>
+  InFlightHit ReadInFlightIn(const BlockKey& key, uint64_t slot) const {
+    const protocol::Bucket& bucket = buckets_[slot / protocol::kSlotsPerBucket];
+    const auto& words = bucket.*column;
+    const auto i = static_cast<uint32_t>(slot % protocol::kSlotsPerBucket);
+    for (uint32_t read = 0; read < kTornReadsMax; ++read) {
+      const uint64_t word = words[i].load(std::memory_order_acquire);
+      const uint64_t lo = bucket.key_lo[i].load(std::memory_order_acquire);
+      const uint64_t hi = bucket.key_hi[i].load(std::memory_order_acquire);
+      const uint64_t aux = bucket.aux[i].load(std::memory_order_acquire);
+      if (words[i].load(std::memory_order_relaxed) != word) continue;
+      const uint64_t there = AsReadyOrPending(word);
+      if (there == 0 || lo != key.lo || hi != key.hi) return {};
+      return {there, slot, aux, there != word};
+    }
+    return {};
+  }
+
   const protocol::Bucket* buckets_ = nullptr;
   uint32_t bucket_count_ = 0;
+  uint32_t host_blocks_ = 0;
 };
 
 }  // namespace kvferry::sdk

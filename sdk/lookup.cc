@@ -23,12 +23,17 @@ using protocol::PublicationRef;
 // Publications that one prompt's blocks are being written by: more than a few
 // means that nobody can say when it is there.
 constexpr size_t kPublicationsMax = 8;
+// When to ask again for what a GPU has and host memory is to get: the copy is
+// due at once, and nothing here tells how many are before it.
+constexpr absl::Duration kCopyDue = absl::Milliseconds(10);
 
 // One call. Each key is looked up once for both searches.
 class PromptLookup {
  public:
   PromptLookup(Attachment* attachment, std::span<const GroupKeys> groups)
-      : attachment_(attachment), search_(attachment->segments(), groups) {
+      : attachment_(attachment),
+        usable_(attachment->gpu_pools().Usable()),
+        search_(attachment->segments(), groups) {
     states_.assign(search_.key_count(), State::kUnknown);
   }
 
@@ -36,7 +41,14 @@ class PromptLookup {
 
  private:
   using Group = BoundarySearch::Group;
-  enum class State : uint8_t { kUnknown, kAbsent, kInFlight, kReady };
+  // kElsewhere: whole, in a GPU that this client does not reach.
+  enum class State : uint8_t {
+    kUnknown,
+    kAbsent,
+    kInFlight,
+    kElsewhere,
+    kReady
+  };
   // A publication and the last of its positions that is waited for.
   struct Awaited {
     PublicationRef last;
@@ -44,12 +56,14 @@ class PromptLookup {
   };
 
   State StateOf(const Group& group, uint32_t position);
+  ResidenceHits Find(const BlockKey& key) const;
   absl::Duration Estimate(uint64_t boundary);
   // Adds the publication of a block; false when nobody can follow it.
   bool Await(const Group& group, const BlockKey& key);
   absl::Duration EstimateOf(const Awaited& awaited);
 
   Attachment* const attachment_;
+  const UsablePools usable_;
   BoundarySearch search_;
   std::vector<State> states_;
   std::vector<Awaited> awaited_;
@@ -59,21 +73,37 @@ PromptLookup::State PromptLookup::StateOf(const Group& group,
                                           uint32_t position) {
   State& state = states_[group.offset + position];
   if (state != State::kUnknown) return state;
-  const InFlightHit hit =
-      attachment_->index().FindInFlight(group.keys[position]);
+  const GpuPools& pools = attachment_->gpu_pools();
+  const ResidenceHits hits = Find(group.keys[position]);
   // The same conditions as a match's.
-  if (!hit.found() ||
-      !attachment_->segments().InGroup(group.number, hit.block()) ||
-      !attachment_->MapSegmentOf(group.number, hit.block())) {
-    state = State::kAbsent;
+  const auto is_there = [&](const InFlightHit& hit) {
+    return hit.found() && attachment_->HasBlock(group.number, hit.block());
+  };
+  const bool on_host = is_there(hits.host);
+  const bool in_gpu = is_there(hits.gpu);
+  const bool usable = in_gpu && pools.used() &&
+                      usable_.incarnation(pools.PoolOf(hits.gpu.block())) != 0;
+  if ((on_host && hits.host.ready()) || (usable && hits.gpu.ready())) {
+    state = State::kReady;
+  } else if (in_gpu && hits.gpu.ready()) {
+    state = State::kElsewhere;
   } else {
-    state = hit.ready() ? State::kReady : State::kInFlight;
+    state = on_host || in_gpu ? State::kInFlight : State::kAbsent;
   }
   return state;
 }
 
+ResidenceHits PromptLookup::Find(const BlockKey& key) const {
+  const IndexView& index = attachment_->index();
+  if (attachment_->gpu_pools().pool_count() > 0) {
+    return index.FindResidences(key);
+  }
+  return {.host = index.FindInFlight(key), .gpu = {}};
+}
+
 bool PromptLookup::Await(const Group& group, const BlockKey& key) {
-  const InFlightHit hit = attachment_->index().FindInFlight(key);
+  const ResidenceHits hits = Find(key);
+  const InFlightHit& hit = hits.gpu.found() ? hits.gpu : hits.host;
   if (!hit.found() || hit.ready()) return true;  // it has come meanwhile
   const PublicationRef ref = protocol::UnpackPublicationRef(hit.aux);
   if (!ref.followable()) return false;
@@ -106,16 +136,17 @@ absl::Duration PromptLookup::EstimateOf(const Awaited& awaited) {
 }
 
 absl::Duration PromptLookup::Estimate(uint64_t boundary) {
+  absl::Duration estimate;
   for (Group& group : search_.groups()) {
     BoundarySearch::Use(group, boundary);
     for (uint32_t p = group.first; p < group.first + group.count; ++p) {
-      if (StateOf(group, p) == State::kInFlight &&
-          !Await(group, group.keys[p])) {
+      const State state = StateOf(group, p);
+      if (state == State::kElsewhere) estimate = kCopyDue;
+      if (state == State::kInFlight && !Await(group, group.keys[p])) {
         return absl::InfiniteDuration();
       }
     }
   }
-  absl::Duration estimate;
   for (const Awaited& awaited : awaited_) {
     estimate = std::max(estimate, EstimateOf(awaited));
   }

@@ -24,10 +24,12 @@ PinnedPrefix::PinnedPrefix(PinnedPrefix&& other) noexcept
       tokens_(std::exchange(other.tokens_, 0)),
       ranges_(std::move(other.ranges_)),
       blocks_(std::move(other.blocks_)),
-      scratch_(std::move(other.scratch_)) {
+      scratch_(std::move(other.scratch_)),
+      pools_(std::move(other.pools_)) {
   other.ranges_.clear();
   other.blocks_.clear();
   other.scratch_.clear();
+  other.pools_.clear();
 }
 
 PinnedPrefix& PinnedPrefix::operator=(PinnedPrefix&& other) noexcept {
@@ -38,6 +40,7 @@ PinnedPrefix& PinnedPrefix::operator=(PinnedPrefix&& other) noexcept {
   ranges_ = std::exchange(other.ranges_, {});
   blocks_ = std::exchange(other.blocks_, {});
   scratch_ = std::exchange(other.scratch_, {});
+  pools_ = std::exchange(other.pools_, {});
   return *this;
 }
 
@@ -61,6 +64,31 @@ uint32_t PinnedPrefix::block_count(uint32_t group) const {
   return range == nullptr ? 0 : range->count;
 }
 
+uint32_t PinnedPrefix::BlockAt(uint32_t position, uint32_t group) const {
+  const Range* range = Find(group);
+  if (range == nullptr || position - range->first >= range->count) {
+    return protocol::kNoBlock;
+  }
+  return blocks_[range->offset + (position - range->first)];
+}
+
+BlockResidence PinnedPrefix::residence(uint32_t position,
+                                       uint32_t group) const {
+  const uint32_t block = BlockAt(position, group);
+  if (block == protocol::kNoBlock || attachment_->forked()) {
+    return BlockResidence::kNone;
+  }
+  return block < attachment_->index().host_blocks() ? BlockResidence::kHost
+                                                    : BlockResidence::kGpu;
+}
+
+uint32_t PinnedPrefix::IncarnationOf(uint32_t pool) const {
+  for (const PoolUse& use : pools_) {
+    if (use.pool == pool) return use.incarnation;
+  }
+  return 0;
+}
+
 std::span<const std::byte> PinnedPrefix::page(uint32_t position, uint32_t slice,
                                               uint32_t group) const {
   const Range* range = Find(group);
@@ -71,19 +99,32 @@ std::span<const std::byte> PinnedPrefix::page(uint32_t position, uint32_t slice,
     return {};
   }
   const protocol::GroupRecord& record = attachment_->segments().group(group);
-  if (slice >= record.slice_count) return {};
-  const std::byte* block = attachment_->segments().Address(
-      group, blocks_[range->offset + (position - range->first)]);
+  const uint32_t number = blocks_[range->offset + (position - range->first)];
+  if (slice >= record.slice_count ||
+      number >= attachment_->index().host_blocks()) {
+    return {};
+  }
+  const std::byte* block = attachment_->segments().Address(group, number);
   return {block + slice * record.page_bytes, record.page_bytes};
 }
 
 absl::Status PinnedPrefix::Check() const {
-  if (attachment_ == nullptr || attachment_->forked() ||
-      !attachment_->revoked()) [[likely]] {
-    return absl::OkStatus();
+  if (attachment_ == nullptr || attachment_->forked()) return absl::OkStatus();
+  if (attachment_->revoked()) [[unlikely]] {
+    return absl::AbortedError(
+        "the daemon revoked this session's pins: discard what was read");
   }
-  return absl::AbortedError(
-      "the daemon revoked this session's pins: discard what was read");
+  if (pools_.empty()) [[likely]]
+    return absl::OkStatus();
+  // What was read out of the blocks is read before the records are.
+  std::atomic_thread_fence(std::memory_order_acquire);
+  for (const PoolUse& use : pools_) {
+    if (attachment_->gpu_pools().Stands(use.pool, use.incarnation)) continue;
+    return absl::AbortedError(
+        absl::StrCat("the memory of GPU pool ", use.pool,
+                     " went with its worker: discard what was read"));
+  }
+  return absl::OkStatus();
 }
 
 void PinnedPrefix::Release() {
@@ -98,16 +139,11 @@ void PinnedPrefix::Release() {
       pins.Lower(blocks_[range.offset + i]);
     }
   }
+  pools_.clear();
 }
 
 namespace sdk {
 namespace {
-
-[[gnu::cold, gnu::noinline]] absl::Status TooManyPins(uint32_t block) {
-  return absl::ResourceExhaustedError(
-      absl::StrCat("match: block ", block, " has ", protocol::kPinsPerBlockMax,
-                   " pins of this session, the limit; release some"));
-}
 
 [[gnu::cold, gnu::noinline]] absl::Status WrongKeyCount(size_t count) {
   return absl::InvalidArgumentError(
@@ -115,6 +151,12 @@ namespace {
 }
 
 }  // namespace
+
+[[gnu::cold, gnu::noinline]] absl::Status Matcher::TooManyPins(uint32_t block) {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("match: block ", block, " has ", protocol::kPinsPerBlockMax,
+                   " pins of this session, the limit; release some"));
+}
 
 [[gnu::cold, gnu::noinline]] absl::Status Matcher::CheckGroups(
     const Attachment& attachment, std::span<const GroupKeys> groups) {
@@ -247,6 +289,8 @@ inline absl::Status Matcher::MatchOne(Attachment* attachment, uint32_t group,
 absl::Status Matcher::MatchPrefix(Attachment* attachment, uint32_t group,
                                   std::span<const BlockKey> keys,
                                   PinnedPrefix* prefix) {
+  if (attachment->gpu_pools().used()) [[unlikely]]
+    return MatchPrefixAny(attachment, group, keys, prefix);
   if (keys.size() == 1) return MatchOne(attachment, group, keys[0], prefix);
   const auto key_count = static_cast<uint32_t>(keys.size());
   if (prefix->scratch_.size() < 2 * size_t{key_count}) {

@@ -44,6 +44,9 @@ class Matcher::GroupsMatch {
                              return Present(group, position);
                            });
   }
+  // The residence of a key that may be pinned; nothing found: none.
+  IndexHit Find(const Group& group, const BlockKey& key);
+  IndexHit FindHost(const Group& group, const BlockKey& key);
   absl::Status PinAll(bool* confirmed);
   bool ConfirmAll();
   void UnpinAll(uint32_t count);
@@ -52,6 +55,8 @@ class Matcher::GroupsMatch {
   Attachment* const attachment_;
   PinnedPrefix* const prefix_;
   BoundarySearch search_;
+  const bool any_;      // GPU residences count, too
+  UsablePools usable_;  // of `any_`
   uint32_t races_ = 0;
 };
 
@@ -60,7 +65,9 @@ Matcher::GroupsMatch::GroupsMatch(Attachment* attachment,
                                   PinnedPrefix* prefix)
     : attachment_(attachment),
       prefix_(prefix),
-      search_(attachment->segments(), groups) {
+      search_(attachment->segments(), groups),
+      any_(attachment->gpu_pools().used()) {
+  if (any_) usable_ = attachment->gpu_pools().Usable();
   const size_t key_count = search_.key_count();
   if (prefix->scratch_.size() < 2 * key_count) {
     prefix->scratch_.resize(2 * key_count);
@@ -76,16 +83,30 @@ bool Matcher::GroupsMatch::Present(const Group& group, uint32_t position) {
     if (position >= kDownWindow) {
       index.PrefetchTags(group.keys[position - kDownWindow]);
     }
-    const IndexHit hit = index.Find(group.keys[position]);
-    word = kAbsent;
-    if (hit.found() &&
-        attachment_->segments().InGroup(group.number, hit.block()) &&
-        attachment_->MapSegmentOf(group.number, hit.block())) {
-      word = hit.word;
-      Slot(group, position) = hit.slot;
-    }
+    const IndexHit hit = Find(group, group.keys[position]);
+    word = hit.found() ? hit.word : kAbsent;
+    Slot(group, position) = hit.slot;
   }
   return word != kAbsent;
+}
+
+IndexHit Matcher::GroupsMatch::Find(const Group& group, const BlockKey& key) {
+  if (!any_) return FindHost(group, key);
+  const IndexHit hit =
+      attachment_->index().FindAny(key, attachment_->gpu_pools(), usable_);
+  return hit.found() && attachment_->HasBlock(group.number, hit.block())
+             ? hit
+             : IndexHit{};
+}
+
+IndexHit Matcher::GroupsMatch::FindHost(const Group& group,
+                                        const BlockKey& key) {
+  const IndexHit hit = attachment_->index().Find(key);
+  return hit.found() &&
+                 attachment_->segments().InGroup(group.number, hit.block()) &&
+                 attachment_->MapSegmentOf(group.number, hit.block())
+             ? hit
+             : IndexHit{};
 }
 
 absl::Status Matcher::GroupsMatch::PinAll(bool* confirmed) {
@@ -96,9 +117,7 @@ absl::Status Matcher::GroupsMatch::PinAll(bool* confirmed) {
       const uint32_t block = IndexHit{Word(group, group.first + i), 0}.block();
       if (!pins.Raise(block)) {
         UnpinAll(pinned);
-        return absl::ResourceExhaustedError(absl::StrCat(
-            "match: block ", block, " has ", protocol::kPinsPerBlockMax,
-            " pins of this session, the limit; release some"));
+        return TooManyPins(block);
       }
       prefix_->blocks_[pinned++] = block;
     }
@@ -109,15 +128,25 @@ absl::Status Matcher::GroupsMatch::PinAll(bool* confirmed) {
   return absl::OkStatus();
 }
 
-// What fails is remembered as absent.
+// What fails is remembered as absent, or, in a GPU, gives way to the host's
+// residence of its key.
 bool Matcher::GroupsMatch::ConfirmAll() {
   const IndexView& index = attachment_->index();
+  if (any_) WithdrawFallen(attachment_->gpu_pools(), &usable_);
   bool all = true;
   for (Group& group : groups()) {
     for (uint32_t p = group.first; p < group.first + group.count; ++p) {
       const IndexHit hit{Word(group, p), Slot(group, p)};
-      if (Confirm(index, group.keys[p], hit)) continue;
-      Word(group, p) = kAbsent;
+      const uint32_t pool = attachment_->gpu_pools().PoolOf(hit.block());
+      if (pool == 0 ? Confirm(index, group.keys[p], hit)
+                    : usable_.incarnation(pool) != 0 &&
+                          ConfirmAny(index, group.keys[p], hit)) {
+        continue;
+      }
+      const IndexHit host =
+          pool == 0 ? IndexHit{} : FindHost(group, group.keys[p]);
+      Word(group, p) = host.found() ? host.word : kAbsent;
+      Slot(group, p) = host.slot;
       ++races_;
       all = false;
     }
@@ -163,6 +192,7 @@ void Matcher::GroupsMatch::Finish(uint64_t boundary) {
                                 .offset = offset});
     offset += group.count;
   }
+  if (any_) SetPools(attachment_->gpu_pools(), usable_, offset, prefix_);
   touches.Count(offset);
   if (races_ > 0) touches.CountRaces(races_);
   if (boundary == 0) return;

@@ -36,11 +36,22 @@ class Matcher {
                                   std::span<const BlockKey> keys,
                                   PinnedPrefix* prefix);
 
+  // The same where GPU residences count, too (GpuPools::used). Which residence
+  // of a block is taken is decided when it is looked up; one in a GPU that is
+  // dropped before it is pinned gives way to the host's.
+  static absl::Status MatchPrefixAny(Attachment* attachment, uint32_t group,
+                                     std::span<const BlockKey> keys,
+                                     PinnedPrefix* prefix);
+
   // Any groups and rules: the largest boundary at which every group's holds.
   // REQUIRES  as above; each group is named once
   static absl::Status MatchGroups(Attachment* attachment,
                                   std::span<const GroupKeys> groups,
                                   PinnedPrefix* prefix);
+
+  // After the pins and their fence: pools whose memory went meanwhile are not
+  // usable.
+  static void WithdrawFallen(const GpuPools& pools, UsablePools* usable);
 
   // What both of Client's calls with several groups ask for.
   // Errors  kInvalidArgument, as Client::Match
@@ -53,6 +64,13 @@ class Matcher {
 
  private:
   class GroupsMatch;  // match_groups.cc
+  class AnyMatch;     // match_any.cc
+
+  static absl::Status TooManyPins(uint32_t block);
+  // Notes which pools the prefix's first `count` blocks lie in, and which
+  // memories of theirs `usable` named.
+  static void SetPools(const GpuPools& pools, const UsablePools& usable,
+                       uint32_t count, PinnedPrefix* prefix);
 
   // Keys whose tags are being fetched, and those whose slots are.
   static constexpr uint32_t kTagWindow = 24;
@@ -86,6 +104,9 @@ class Matcher {
     }
     return verdict == IndexView::Verdict::kValid;
   }
+  // The same of a hit in either column.
+  static bool ConfirmAny(const IndexView& index, const BlockKey& key,
+                         const IndexHit& hit);
 };
 
 }  // namespace kvferry::sdk

@@ -216,6 +216,7 @@ uint32_t PagedMemory::slice_end() const {
   return impl_->options.slice_first + impl_->options.slice_count;
 }
 uint64_t PagedMemory::block_count() const { return impl_->options.block_count; }
+const PagedOptions& PagedMemory::options() const { return impl_->options; }
 
 absl::Status PagedMemory::Gather(uint64_t engine_block, uint32_t slice,
                                  std::span<std::byte> page,

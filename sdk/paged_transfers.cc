@@ -61,11 +61,18 @@ absl::StatusOr<uint32_t> PublicationState::Fill(
   for (size_t i = 0; i < count; ++i) {
     if (engine_blocks[i] == kNoEngineBlock) continue;
     const auto position = static_cast<uint32_t>(first + i);
-    const uint32_t group = attachment_->channel().Look(record_, position).group;
+    const PublicationEntry entry =
+        attachment_->channel().Look(record_, position);
+    const uint32_t group = entry.group;
     if (static_cast<int32_t>(group) != checked) {
       KVFERRY_RETURN_IF_ERROR(
           CheckSameGeometry(memory, group, segments.group(group)));
       checked = static_cast<int32_t>(group);
+    }
+    if (ResidenceOf(entry) == BlockResidence::kGpu) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("fill: position ", position, " is to be written in GPU ",
+                       "pool ", uint32_t{entry.pool}, ": Gpu::PublishFrom"));
     }
     bool any = false;
     for (uint32_t slice = memory.slice_first(); slice < memory.slice_end();
@@ -156,6 +163,15 @@ absl::Status PinnedPrefix::CopyTo(const PagedMemory& memory, uint32_t group,
   if (attachment_->forked()) return sdk::ForkedError();
   KVFERRY_RETURN_IF_ERROR(sdk::CheckSameGeometry(
       memory, group, attachment_->segments().group(group)));
+  for (size_t i = 0; i < count && !pools_.empty(); ++i) {
+    if (engine_blocks[i] == kNoEngineBlock) continue;
+    const auto position = static_cast<uint32_t>(first + i);
+    if (residence(position, group) == BlockResidence::kGpu) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("copy: position ", position, " of group ", group,
+                       " is pinned in a GPU: Gpu::PullTo"));
+    }
+  }
   for (size_t i = 0; i < count; ++i) {
     if (engine_blocks[i] == kNoEngineBlock) continue;
     const auto position = static_cast<uint32_t>(first + i);

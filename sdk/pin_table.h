@@ -44,11 +44,13 @@ class PinTable {
 
   // Whether no cell is raised. Says something lasting only when nobody can
   // raise one any more.
-  bool AllZero() const {
-    for (uint32_t block = 0; block < cell_count_; ++block) {
-      if (cells_[block].load(std::memory_order_acquire) != 0) return false;
+  bool AllZero() const { return !AnyRaised(0, cell_count_); }
+  // Whether one of [first, first + count) is raised.
+  bool AnyRaised(uint32_t first, uint32_t count) const {
+    for (uint32_t block = first; block < first + count; ++block) {
+      if (cells_[block].load(std::memory_order_acquire) != 0) return true;
     }
-    return true;
+    return false;
   }
 
  private:

@@ -18,7 +18,7 @@ bool IsWritten(BlockOutcome outcome) {
 
 }  // namespace
 
-void PublicationRecord::Append(uint32_t group, uint32_t block) {
+void PublicationRecord::Append(uint32_t group, uint32_t block, uint32_t pool) {
   PublicationEntry entry;
   entry.group = static_cast<uint8_t>(group);
   if (block == protocol::kAlreadyThere) {
@@ -29,6 +29,7 @@ void PublicationRecord::Append(uint32_t group, uint32_t block) {
   } else {
     entry.block = block;
     entry.offered = block;
+    entry.pool = static_cast<uint8_t>(pool);
     entry.outcome = BlockOutcome::kWriting;
   }
   ++unanswered_begins_;
@@ -127,7 +128,7 @@ void PublicationRecord::ReturnOffered(PublicationEntry* entry,
 }
 
 void PublicationRecord::AnswerBegin(uint32_t position, PublishAnswer answer,
-                                    uint32_t block) {
+                                    uint32_t block, uint32_t pool) {
   PublicationEntry* const entry = &entries_[position];
   entry->begin_answered = true;
   --unanswered_begins_;
@@ -141,6 +142,7 @@ void PublicationRecord::AnswerBegin(uint32_t position, PublishAnswer answer,
     --awaiting_;
     if (ours && block != kNoBlock && !entry->app_done) {
       entry->block = block;
+      entry->pool = static_cast<uint8_t>(pool);
       entry->outcome = written;
       return;
     }
@@ -180,11 +182,12 @@ void PublicationRecord::AnswerBegin(uint32_t position, PublishAnswer answer,
 }
 
 void PublicationRecord::Answer(uint32_t position, PublishAnswer answer,
-                               uint32_t block, GrantPool* grants) {
+                               uint32_t block, GrantPool* grants,
+                               uint32_t pool) {
   if (position >= entries_.size()) return;
   PublicationEntry& entry = entries_[position];
   if (!entry.begin_answered) {
-    AnswerBegin(position, answer, block);
+    AnswerBegin(position, answer, block, pool);
     ReturnOffered(&entry, grants);
     AdvancePositions();
     return;

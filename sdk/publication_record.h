@@ -23,6 +23,7 @@ struct PublicationEntry {
   uint32_t block = protocol::kNoBlock;    // where the pages are
   uint32_t offered = protocol::kNoBlock;  // granted, lent to this position
   uint8_t group = 0;
+  uint8_t pool = 0;  // where `block` lies: 0 the host, else a GPU pool
   BlockOutcome outcome = BlockOutcome::kVoid;
   bool begin_answered = false;
   bool awaits_block = false;  // Begin waits for the daemon to choose one
@@ -57,9 +58,9 @@ class PublicationRecord {
     return entries_[position];
   }
 
-  // Appends a position. `block`: a granted one (the application may write at
-  // once), kAlreadyThere, or kNoBlock (the daemon chooses).
-  void Append(uint32_t group, uint32_t block);
+  // Appends a position. `block`: a granted one of `pool` (the application may
+  // write at once), kAlreadyThere, or kNoBlock (the daemon chooses).
+  void Append(uint32_t group, uint32_t block, uint32_t pool = 0);
   // The begins of all positions so far are on their way; before, they do not
   // count.
   void MarkBegun();
@@ -76,9 +77,10 @@ class PublicationRecord {
   bool EndAll(GrantPool* grants);
 
   // The daemon's answer to one position: of its begin if that had none yet,
-  // else of its commit or abort. `block` is kNoBlock unless it chose one.
+  // else of its commit or abort. `block` is kNoBlock unless it chose one, which
+  // is of `pool`.
   void Answer(uint32_t position, protocol::PublishAnswer answer, uint32_t block,
-              GrantPool* grants);
+              GrantPool* grants, uint32_t pool = 0);
 
   // The daemon is gone or has refused: what is not committed never will be.
   void MakeVoid();
@@ -110,10 +112,14 @@ class PublicationRecord {
   bool close_posted = false;
   bool abandoned = false;  // the Publication object is gone
   uint64_t close_position = 0;
+  // Work of a device on its pages: until there is none, nothing that the device
+  // may write is let go of.
+  uint32_t holds = 0;
+  bool close_due = false;  // closed, to be told when the last hold ends
 
  private:
   void AnswerBegin(uint32_t position, protocol::PublishAnswer answer,
-                   uint32_t block);
+                   uint32_t block, uint32_t pool);
   void ReturnOffered(PublicationEntry* entry, GrantPool* grants);
   // Nothing from `position` on is ever told as done.
   void GiveUpFrom(uint32_t position);

@@ -85,7 +85,7 @@ absl::StatusOr<std::unique_ptr<PublicationState>> PublicationState::Open(
            .standby = options.standby},
           deadline));
   return std::unique_ptr<PublicationState>(
-      new PublicationState(std::move(attachment), record));
+      new PublicationState(std::move(attachment), record, options.residence));
 }
 
 PublicationState::~PublicationState() {
@@ -94,7 +94,15 @@ PublicationState::~PublicationState() {
     (void)new std::shared_ptr<Attachment>(std::move(attachment_));
     return;
   }
+  attachment_->channel().WaitForHolds(record_, absl::InfiniteFuture());
   attachment_->channel().Abandon(record_);
+}
+
+uint32_t PublicationState::PoolFor(uint32_t group) const {
+  if (residence_ != BlockResidence::kGpu) return 0;
+  const GpuPools& pools = attachment_->gpu_pools();
+  const uint32_t pool = pools.OwnPool(group);
+  return pool != 0 && pools.Reachable(pool) ? pool : 0;
 }
 
 uint64_t PublicationState::SlicesOf(const protocol::GroupRecord& group) const {
@@ -132,6 +140,7 @@ absl::StatusOr<uint32_t> PublicationState::Begin(uint32_t group,
                      segments.group(group).slice_count));
   }
   const IndexView& index = attachment_->index();
+  const bool in_gpus = attachment_->gpu_pools().pool_count() > 0;
   const bool whole = record_->whole();
   ready_.assign(whole ? keys.size() : 0, 0);
   constexpr size_t kAhead = 16;
@@ -142,31 +151,35 @@ absl::StatusOr<uint32_t> PublicationState::Begin(uint32_t group,
     }
     if (!whole) continue;
     if (i + kAhead < keys.size()) index.PrefetchTags(keys[i + kAhead]);
-    ready_[i] = index.IsReady(keys[i]) ? 1 : 0;
+    const bool ready =
+        in_gpus ? index.IsReadyAnywhere(keys[i]) : index.IsReady(keys[i]);
+    ready_[i] = ready ? 1 : 0;
   }
   KVFERRY_ASSIGN_OR_RETURN(
       const uint32_t first,
       attachment_->channel().Begin(record_, group, parent, keys, tail_tokens,
-                                   ready_, deadline));
+                                   ready_, deadline, PoolFor(group)));
   size_ = first + static_cast<uint32_t>(keys.size());
-  if (!segments.complete() || !segments.writable()) {
-    GiveUpUnmapped(first, deadline);
+  // Only ranks that join get a block of a pool that somebody else named.
+  if (!segments.complete() || !segments.writable() || (in_gpus && !whole)) {
+    GiveUpUnreachable(first, deadline);
   }
   return first;
 }
 
-void PublicationState::GiveUpUnmapped(uint32_t first, absl::Time deadline) {
-  // The daemon announces a segment before it grants a block of it, but by the
-  // socket, which may be behind the rings; or mapping it has failed here. A
-  // page that nobody can write must not be committed.
+void PublicationState::GiveUpUnreachable(uint32_t first, absl::Time deadline) {
+  // The daemon announces a segment, or a pool's memory, before it grants a
+  // block of it, but by the socket, which may be behind the rings; or mapping
+  // it has failed here. A page that nobody can write must not be committed.
   deadline = std::min(deadline, absl::Now() + kSegmentTimeout);
   for (uint32_t p = first; p < size_; ++p) {
     for (;;) {
       const PublicationEntry entry = attachment_->channel().Look(record_, p);
-      if (!IsWritten(entry.outcome) || BlockAddress(entry) != nullptr) {
-        break;
-      }
-      if (!attachment_->segments().writable() || absl::Now() >= deadline) {
+      if (!IsWritten(entry.outcome) || Reaches(entry)) break;
+      const bool never = entry.pool == 0
+                             ? !attachment_->segments().writable()
+                             : attachment_->gpu_pools().device() == nullptr;
+      if (never || absl::Now() >= deadline) {
         attachment_->channel().AbortOne(record_, p);
         break;
       }
@@ -180,9 +193,26 @@ BlockOutcome PublicationState::outcome(uint32_t position) {
   return attachment_->channel().Look(record_, position).outcome;
 }
 
+BlockResidence PublicationState::residence(uint32_t position) {
+  if (attachment_->forked() || position >= size_) return BlockResidence::kNone;
+  return ResidenceOf(attachment_->channel().Look(record_, position));
+}
+
+BlockResidence PublicationState::ResidenceOf(const PublicationEntry& entry) {
+  if (!IsWritten(entry.outcome) || entry.block == protocol::kNoBlock) {
+    return BlockResidence::kNone;
+  }
+  return entry.pool == 0 ? BlockResidence::kHost : BlockResidence::kGpu;
+}
+
+bool PublicationState::Reaches(const PublicationEntry& entry) {
+  return entry.pool == 0 ? BlockAddress(entry) != nullptr
+                         : attachment_->gpu_pools().Reachable(entry.pool);
+}
+
 std::byte* PublicationState::BlockAddress(const PublicationEntry& entry) {
   if (!IsWritten(entry.outcome) || entry.block == protocol::kNoBlock ||
-      !attachment_->segments().writable()) {
+      entry.pool != 0 || !attachment_->segments().writable()) {
     return nullptr;
   }
   // The daemon announces a segment before it grants a block of it, but on
@@ -268,12 +298,20 @@ uint32_t PublicationState::CountVisible(uint32_t first, uint32_t count) {
 }
 
 void PublicationState::Abort() {
-  if (!attachment_->forked()) attachment_->channel().Abort(record_);
+  if (attachment_->forked()) return;
+  attachment_->channel().WaitForHolds(record_, absl::InfiniteFuture());
+  attachment_->channel().Abort(record_);
 }
 
 absl::Status PublicationState::Close(absl::Time deadline) {
   if (attachment_->forked()) return ForkedError();
+  // What a device has not finished by then is aborted when it has.
+  const bool held = !attachment_->channel().WaitForHolds(record_, deadline);
   attachment_->channel().Close(record_);
+  if (held) {
+    return absl::DeadlineExceededError(
+        "close: a device is still writing the publication's pages");
+  }
   return WaitForAnswers(deadline);
 }
 

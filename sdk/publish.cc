@@ -42,6 +42,11 @@ uint32_t Publication::size() const {
   return state_ == nullptr ? 0 : state_->size();
 }
 
+BlockResidence Publication::residence(uint32_t position) {
+  return state_ == nullptr ? BlockResidence::kNone
+                           : state_->residence(position);
+}
+
 std::span<std::byte> Publication::page(uint32_t position, uint32_t slice) {
   if (state_ == nullptr) return {};
   return state_->page(position, slice);

@@ -48,9 +48,10 @@ PublishChannel::PublishChannel(const SessionMemory& memory,
       memory_(memory),
       groups_(GroupsOf(*memory.index)),
       all_slices_(AllSlices(groups_)),
+      pools_(*memory.index),
       submissions_(memory, options.doorbell_fd),
       replies_(memory),
-      grants_(static_cast<uint32_t>(groups_.size())) {}
+      grants_(static_cast<uint32_t>(groups_.size()), pools_) {}
 
 absl::Status PublishChannel::Unavailable() {
   return absl::UnavailableError(
@@ -157,21 +158,29 @@ void PublishChannel::Take(const ReplyRecord& reply) {
       TakeAnswer(reply);
       break;
     case ReplyType::kGrant: {
-      const protocol::GroupRecord& group = groups_[reply.group];
       const uint32_t count = std::min(reply.count, protocol::kBlocksPerReply);
       for (uint32_t i = 0; i < count; ++i) {
-        if (reply.blocks[i] - group.first_block >= group.block_count) continue;
+        if (!IsBlockOf(reply.group, reply.pool, reply.blocks[i])) continue;
         grants_.Put(reply.group, reply.blocks[i]);
       }
       break;
     }
     case ReplyType::kRecall:
-      GiveBack(reply.group, reply.count);
+      if (reply.pool != 0 && !pools_.IsPoolOf(reply.pool, reply.group)) break;
+      GiveBack(reply.group, reply.pool, reply.count);
       break;
     case ReplyType::kOpened:
       TakeOpened(reply);
       break;
   }
+}
+
+bool PublishChannel::IsBlockOf(uint32_t group, uint32_t pool,
+                               uint32_t block) const {
+  if (pool != 0) {
+    return pools_.IsPoolOf(pool, group) && pools_.PoolOf(block) == pool;
+  }
+  return block - groups_[group].first_block < groups_[group].block_count;
 }
 
 void PublishChannel::TakeOpened(const ReplyRecord& reply) {
@@ -202,26 +211,30 @@ void PublishChannel::TakeAnswer(const ReplyRecord& reply) {
     const uint32_t position = reply.first + i;
     if (position >= record.size()) break;
     uint32_t block = kNoBlock;
+    uint32_t pool = 0;
     if (chosen) {
+      // In whichever pool the entry has its block, or has spilled to.
       block = reply.blocks[i];
-      const protocol::GroupRecord& group =
-          groups_[record.entry(position).group];
-      if (block - group.first_block >= group.block_count) block = kNoBlock;
+      pool = pools_.PoolOf(block);
+      if (!IsBlockOf(record.entry(position).group, pool, block)) {
+        block = kNoBlock;
+      }
     }
     record.Answer(position, static_cast<PublishAnswer>(reply.answer), block,
-                  &grants_);
+                  &grants_, pool);
   }
   record.progress.Advance(record.positions());
 }
 
-void PublishChannel::GiveBack(uint32_t group, uint32_t count) {
-  count = std::min(count, grants_.count(group));
+void PublishChannel::GiveBack(uint32_t group, uint32_t pool, uint32_t count) {
+  count = std::min(count, grants_.count(group, pool));
   while (count > 0) {
     SubmitRecord record = MakeSubmitRecord(SubmitType::kReturn, 0);
     record.group = static_cast<uint8_t>(group);
+    record.pool = static_cast<uint8_t>(pool);
     record.give_back.count = std::min(count, kBlocksPerReturn);
     for (uint32_t i = 0; i < record.give_back.count; ++i) {
-      record.give_back.blocks[i] = grants_.Take(group);
+      record.give_back.blocks[i] = grants_.Take(group, pool);
     }
     count -= record.give_back.count;
     Defer(record);
@@ -276,10 +289,10 @@ void PublishChannel::MakeVoid() {
   replies_.Wake();
 }
 
-uint32_t PublishChannel::granted(uint32_t group) {
+uint32_t PublishChannel::granted(uint32_t group, uint32_t pool) {
   MutexLock lock(&mutex_);
   Pump();
-  return grants_.count(group);
+  return grants_.count(group, pool);
 }
 
 }  // namespace kvferry::sdk

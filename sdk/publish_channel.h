@@ -21,6 +21,7 @@
 #include "protocol/limits.h"
 #include "protocol/shm_layout.h"
 #include "sdk/grant_pool.h"
+#include "sdk/pool_map.h"
 #include "sdk/publication_record.h"
 #include "sdk/reply_ring.h"
 #include "sdk/session_files.h"
@@ -35,6 +36,11 @@ namespace kvferry::sdk {
 // Progress is told where positions() moves, under the mutex: by a commit before
 // it goes into the ring, so that readers do not wait for the daemon, and by an
 // answer that leaves a position to somebody else.
+//
+// A device that copies into a publication's pages does so under a hold. While
+// there is one the daemon is not told of any end of the publication but by
+// Commit and AbortOne: what a device may still write is not let go of
+// (INV-PUB-3).
 //
 // Threads  any number; one at a time for one publication
 class PublishChannel {
@@ -74,15 +80,17 @@ class PublishChannel {
 
   // Begins `keys` after `parent`, the last of them with `tail_tokens` valid
   // tokens (0: a full block). `ready[i]` says that key i was seen in the index;
-  // only read of whole publications, and may be empty otherwise.
+  // only read of whole publications, and may be empty otherwise. In blocks of
+  // `pool` (0: the host's) as far as it has any; others come from the host's.
   // Returns the first position.
+  // REQUIRES  pool is 0, or one of the group's on the opened device
   // Errors  see Publication::BeginWithTail
   absl::StatusOr<uint32_t> Begin(PublicationRecord* record, uint32_t group,
                                  const BlockKey& parent,
                                  std::span<const BlockKey> keys,
                                  uint32_t tail_tokens,
                                  std::span<const uint8_t> ready,
-                                 absl::Time deadline);
+                                 absl::Time deadline, uint32_t pool = 0);
 
   // A position as of the daemon's answers so far.
   PublicationEntry Look(PublicationRecord* record, uint32_t position);
@@ -113,6 +121,14 @@ class PublishChannel {
   // The same, and the record is used no more.
   void Abandon(PublicationRecord* record);
 
+  // A device is going to write to the publication's pages.
+  void Hold(PublicationRecord* record);
+  // It is done. The last one lets a close that is due go; nothing of the record
+  // is touched afterwards.
+  void Unhold(PublicationRecord* record);
+  // Waits until nothing is held. False: not before the deadline.
+  bool WaitForHolds(PublicationRecord* record, absl::Time deadline);
+
   // Takes in replies, gives recalled blocks back, sends what found no room.
   void Service();
   // Has somebody call Service().
@@ -127,7 +143,7 @@ class PublishChannel {
   void MakeVoid();
 
   // Blocks granted and unused, for tests.
-  uint32_t granted(uint32_t group);
+  uint32_t granted(uint32_t group, uint32_t pool = 0);
 
  private:
   static absl::Status Unavailable();
@@ -140,7 +156,7 @@ class PublishChannel {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TakeOpened(const protocol::ReplyRecord& reply)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void GiveBack(uint32_t group, uint32_t count)
+  void GiveBack(uint32_t group, uint32_t pool, uint32_t count)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Sends a run, waiting for room. What was deferred goes first.
@@ -150,8 +166,14 @@ class PublishChannel {
   void Defer(const protocol::SubmitRecord& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FlushDeferred() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Refuses calls from here on, and tells the daemon once nothing is held.
   void CloseRecord(PublicationRecord* record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendClose(PublicationRecord* record)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether a block that the daemon names is one of the group's in the pool it
+  // names.
+  bool IsBlockOf(uint32_t group, uint32_t pool, uint32_t block) const;
   void ReapClosed(uint64_t consumed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Ends positions here and leaves in ranges_ what the daemon is to be told of
@@ -171,8 +193,10 @@ class PublishChannel {
   const SessionMemory memory_;
   const std::vector<protocol::GroupRecord> groups_;
   const uint64_t all_slices_;
+  const PoolMap pools_;
 
   Mutex mutex_;
+  CondVar unheld_;  // a record's last hold has ended
   SubmitRing submissions_ ABSL_GUARDED_BY(mutex_);
   ReplyRing replies_ ABSL_GUARDED_BY(mutex_);
   GrantPool grants_ ABSL_GUARDED_BY(mutex_);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "base/status.h"
 #include "protocol/limits.h"
 #include "sdk/publish_channel.h"
@@ -66,7 +67,7 @@ absl::Status PublishChannel::WaitForOpen(PublicationRecord* record,
 absl::StatusOr<uint32_t> PublishChannel::Begin(
     PublicationRecord* record, uint32_t group, const BlockKey& parent,
     std::span<const BlockKey> keys, uint32_t tail_tokens,
-    std::span<const uint8_t> ready, absl::Time deadline) {
+    std::span<const uint8_t> ready, absl::Time deadline, uint32_t pool) {
   MutexLock lock(&mutex_);
   Pump();
   if (void_) return Unavailable();
@@ -105,6 +106,7 @@ absl::StatusOr<uint32_t> PublishChannel::Begin(
     run_.clear();
     SubmitRecord head = MakeSubmitRecord(SubmitType::kBegin, record->handle());
     head.group = static_cast<uint8_t>(group);
+    head.pool = static_cast<uint8_t>(pool);
     head.begin.first = first + done;
     head.begin.count = run_count;
     const BlockKey& before = done == 0 ? parent : keys[done - 1];
@@ -115,8 +117,8 @@ absl::StatusOr<uint32_t> PublishChannel::Begin(
       uint32_t block = kNoBlock;
       if (whole && i < ready.size() && ready[i] != 0) {
         block = protocol::kAlreadyThere;
-      } else if (whole && grants_.count(group) > 0) {
-        block = grants_.Take(group);
+      } else if (whole && grants_.count(group, pool) > 0) {
+        block = grants_.Take(group, pool);
       }
       SubmitRecord line =
           MakeSubmitRecord(SubmitType::kBeginBlock, record->handle());
@@ -126,7 +128,7 @@ absl::StatusOr<uint32_t> PublishChannel::Begin(
       line.begin_block.block = block;
       if (i + 1 == count) line.begin_block.valid_tokens = tail_tokens;
       run_.push_back(line);
-      record->Append(group, block);
+      record->Append(group, block, pool);
     }
     // Taken out while the mutex may be let go: run_ is everybody's.
     std::vector<SubmitRecord> run = std::move(run_);
@@ -288,11 +290,42 @@ void PublishChannel::Abort(PublicationRecord* record) {
 void PublishChannel::CloseRecord(PublicationRecord* record) {
   if (record->closed) return;
   record->closed = true;
+  record->close_due = record->holds > 0;
+  if (!record->close_due) SendClose(record);
+}
+
+void PublishChannel::SendClose(PublicationRecord* record) {
   if (record->EndAll(&grants_)) record->progress.GiveUp();
   record->progress.Close();
   --open_count_;
   entry_count_ -= record->size();
   Defer(MakeSubmitRecord(SubmitType::kClose, record->handle()));
+}
+
+void PublishChannel::Hold(PublicationRecord* record) {
+  MutexLock lock(&mutex_);
+  ++record->holds;
+}
+
+void PublishChannel::Unhold(PublicationRecord* record) {
+  MutexLock lock(&mutex_);
+  if (--record->holds > 0) return;
+  if (record->close_due && !void_) SendClose(record);
+  record->close_due = false;
+  // Under the mutex: who waits may end the record, and the channel, after it.
+  unheld_.NotifyAll();
+}
+
+bool PublishChannel::WaitForHolds(PublicationRecord* record,
+                                  absl::Time deadline) {
+  MutexLock lock(&mutex_);
+  while (record->holds > 0) {
+    if (absl::Now() >= deadline) return false;
+    // By the system clock, whose waits sanitizers know.
+    unheld_.WaitUntil(&mutex_, absl::ToChronoTime(std::min(
+                                   deadline, absl::Now() + absl::Seconds(1))));
+  }
+  return true;
 }
 
 void PublishChannel::Close(PublicationRecord* record) {

@@ -56,7 +56,17 @@ absl::Status SegmentTable::AddMemory(uint32_t group, uint32_t first_block,
   slot.store(base, std::memory_order_release);
   entry.mapped.fetch_add(1, std::memory_order_release);
   missing_.fetch_sub(1, std::memory_order_release);
+  {
+    MutexLock lock(&added_mutex_);
+    added_.push_back({base, block_count * record.stride_bytes, writable});
+  }
+  mapped_count_.fetch_add(1, std::memory_order_release);
   return absl::OkStatus();
+}
+
+std::vector<SegmentTable::Span> SegmentTable::Mapped() const {
+  MutexLock lock(&added_mutex_);
+  return added_;
 }
 
 absl::Status SegmentTable::Add(const protocol::wire::SegmentAddedT& added,

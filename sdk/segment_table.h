@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "base/mapping.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "protocol/control_generated.h"
 #include "protocol/shm_layout.h"
@@ -67,6 +68,19 @@ class SegmentTable {
     return Address(group, block) != nullptr;
   }
 
+  // Memory that is mapped now.
+  struct Span {
+    std::byte* base = nullptr;
+    uint64_t bytes = 0;
+    bool writable = false;
+  };
+  // In the order in which it was added. Cost  a mutex, a copy
+  std::vector<Span> Mapped() const;
+  // How many that are: it grows when there is more.
+  uint32_t mapped_count() const {
+    return mapped_count_.load(std::memory_order_acquire);
+  }
+
   // Whether the group has one segment at least.
   bool HasAny(uint32_t group) const {
     return groups_[group].mapped.load(std::memory_order_acquire) != 0;
@@ -86,6 +100,9 @@ class SegmentTable {
   std::atomic<uint32_t> missing_{0};
   std::atomic<bool> writable_{true};
   std::vector<Mapping> mappings_;
+  std::atomic<uint32_t> mapped_count_{0};
+  mutable Mutex added_mutex_;
+  std::vector<Span> added_ ABSL_GUARDED_BY(added_mutex_);
 };
 
 }  // namespace kvferry::sdk

@@ -94,6 +94,37 @@ absl::Status SealProgress(int fd) {
   return ErrnoStatus(errno, "session progress file: sealing it");
 }
 
+// Every block number below the capacity is the host's or one pool's, so that
+// nothing that is looked up by such a number goes astray.
+absl::Status CheckPools(const protocol::IndexHeader& index) {
+  if (index.host_blocks == 0 || index.host_blocks > index.block_capacity ||
+      index.gpu_pool_count > protocol::kGpuPoolsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("index file: ", index.host_blocks, " host blocks of ",
+                     index.block_capacity, ", and ", index.gpu_pool_count,
+                     " GPU pools (at most ", protocol::kGpuPoolsMax, ")"));
+  }
+  uint64_t end = index.host_blocks;  // of the numbers before
+  for (uint32_t i = 0; i < index.gpu_pool_count; ++i) {
+    const protocol::GpuPoolRecord& pool = index.gpu_pools[i];
+    if (pool.group >= index.group_count || pool.first_block != end ||
+        pool.block_count == 0 ||
+        end + pool.block_count > index.block_capacity) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "index file: GPU pool ", i + 1, " has blocks [", pool.first_block,
+          ", +", pool.block_count, ") of ", index.block_capacity,
+          ", must begin at ", end, ", and is of group ", pool.group, " of ",
+          index.group_count));
+    }
+    end += pool.block_count;
+  }
+  if (end == index.block_capacity) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("index file: ", index.host_blocks,
+                   " host blocks and those of ", index.gpu_pool_count,
+                   " GPU pools are ", end, ", must be ", index.block_capacity));
+}
+
 }  // namespace
 
 SessionMemory SessionFiles::memory() const {
@@ -167,6 +198,7 @@ absl::StatusOr<SessionFiles> OpenSessionFiles(
         absl::StrCat("index file: ", index.group_count,
                      " groups, must be 1 to ", protocol::kGroupsMax));
   }
+  KVFERRY_RETURN_IF_ERROR(CheckPools(index));
   for (uint32_t g = 0; g < index.group_count; ++g) {
     const protocol::GroupRecord& group = index.groups[g];
     if (group.block_tokens == 0 || group.slice_count == 0 ||
@@ -174,14 +206,13 @@ absl::StatusOr<SessionFiles> OpenSessionFiles(
         group.blocks_per_segment == 0 ||
         group.page_bytes > protocol::kBlockBytesMax ||
         group.stride_bytes < group.page_bytes * group.slice_count ||
-        uint64_t{group.first_block} + group.block_count >
-            index.block_capacity) {
+        uint64_t{group.first_block} + group.block_count > index.host_blocks) {
       return absl::InvalidArgumentError(absl::StrCat(
           "index file: group ", g, " has ", group.block_tokens,
           " tokens a block, ", group.slice_count, " slices of ",
           group.page_bytes, " bytes every ", group.stride_bytes, ", blocks [",
           group.first_block, ", +", group.block_count, ") of ",
-          index.block_capacity, ", ", group.blocks_per_segment, " a segment"));
+          index.host_blocks, ", ", group.blocks_per_segment, " a segment"));
     }
   }
 

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "protocol/pin_fence.h"
+#include "sdk/matcher.h"
 #include "sdk/stream_state.h"
 
 namespace kvferry::sdk {
@@ -28,11 +30,11 @@ constexpr uint32_t kVerifiedWhenLost = 64;
 StreamState::Slot StreamState::ReadPinned(uint32_t i) const {
   const Block& block = blocks_[i];
   const IndexView& index = attachment_->index();
-  InFlightHit now = index.ReadInFlight(keys_[i], block.slot);
+  InFlightHit now = index.ReadInFlight(keys_[i], block.slot, block.number());
   for (uint32_t reads = 0; now.retiring; ++reads) {
     if (reads == IndexView::kRetiringReads) return Slot::kGone;
     SpinPause();
-    now = index.ReadInFlight(keys_[i], block.slot);
+    now = index.ReadInFlight(keys_[i], block.slot, block.number());
   }
   if ((now.word & ~IndexView::kStateMask) != block.place) return Slot::kGone;
   if (now.ready()) return Slot::kReady;
@@ -41,7 +43,7 @@ StreamState::Slot StreamState::ReadPinned(uint32_t i) const {
 
 StreamState::Slot StreamState::Read(uint32_t i) const {
   const Block& block = blocks_[i];
-  const uint64_t word = attachment_->index().HostWord(block.slot);
+  const uint64_t word = attachment_->index().WordOf(block.slot, block.number());
   if ((word & ~IndexView::kStateMask) != block.place) return Slot::kGone;
   switch (protocol::UnpackResidence(word).state) {
     case protocol::ResidenceState::kReady:
@@ -62,6 +64,7 @@ bool StreamState::Look() {
   if (forked()) return false;
   lost_changes_ = attachment_->lost().load(std::memory_order_acquire);
   CheckRevoked();
+  CheckPools();
   Verify();
   if (done()) return changed_;
 
@@ -70,9 +73,10 @@ bool StreamState::Look() {
   const bool certain = Extend();
   Advance();
   if (status_.ok() && ok_ == block_count() && ok_ < key_count()) {
-    if (!no_more_keys_.ok() || (certain && !may_grow && !changed_)) {
+    if (!no_more_keys_.ok() ||
+        (certain && !may_grow && !changed_ && !elsewhere_)) {
       Fail(EndOfKeys());
-    } else if (!certain) {
+    } else if (!certain || elsewhere_) {
       by_time_ = true;
     }
   }
@@ -100,12 +104,48 @@ void StreamState::Verify() {
   }
 }
 
-bool StreamState::Pin(const InFlightHit& hit) {
+InFlightHit StreamState::FindResidence(const BlockKey& key,
+                                       const UsablePools& usable) {
+  const IndexView& index = attachment_->index();
+  const GpuPools& pools = attachment_->gpu_pools();
+  if (pools.pool_count() == 0) return index.FindInFlight(key);
+  const ResidenceHits hits = index.FindResidences(key);
+  const uint32_t pool = hits.gpu.found() ? pools.PoolOf(hits.gpu.block()) : 0;
+  InFlightHit first = hits.host;
+  InFlightHit second;
+  if (pool != 0 && pools.used() && usable.incarnation(pool) != 0) {
+    second = hits.gpu;
+    if (usable.gpu_first) std::swap(first, second);
+  }
+  // What is there already before what is being written.
+  if (first.found() && first.ready()) return first;
+  if (second.found() && second.ready()) return second;
+  if (first.found()) return first;
+  if (second.found()) return second;
+  if (pool == 0 || !options_.include_in_flight) return {};
+  elsewhere_ = true;
+  // Its publication may bring more keys.
+  const PublicationRef ref = protocol::UnpackPublicationRef(hits.gpu.aux);
+  if (!hits.gpu.ready() && ref.followable() &&
+      (!growth_.following() || !growth_.open())) {
+    FollowGrowth(ref);
+  }
+  return {};
+}
+
+bool StreamState::Pin(const InFlightHit& hit, const UsablePools& usable) {
   if (!attachment_->pins().Raise(hit.block())) {
     no_more_keys_ = absl::ResourceExhaustedError(absl::StrCat(
         "stream: block ", hit.block(), " has ", protocol::kPinsPerBlockMax,
         " pins of this session, the limit; release some"));
     return false;
+  }
+  if (const uint32_t pool = attachment_->gpu_pools().PoolOf(hit.block());
+      pool != 0) {
+    first_in_gpu_ = std::min(first_in_gpu_, block_count());
+    if (IncarnationOf(pool) == 0) {
+      pools_.push_back({pool, usable.incarnation(pool)});
+    }
   }
   blocks_.push_back({.place = hit.word & ~IndexView::kStateMask,
                      .slot = hit.slot,
@@ -115,23 +155,29 @@ bool StreamState::Pin(const InFlightHit& hit) {
 }
 
 bool StreamState::Extend() {
+  elsewhere_ = false;
   if (!no_more_keys_.ok() || block_count() == key_count()) return true;
   const IndexView& index = attachment_->index();
+  UsablePools usable = attachment_->gpu_pools().Usable();
   const uint32_t first = block_count();
   for (uint32_t i = first; i < key_count(); ++i) {
     if (i + kTagWindow < key_count()) index.PrefetchTags(keys_[i + kTagWindow]);
-    const InFlightHit hit = index.FindInFlight(keys_[i]);
+    const InFlightHit hit = FindResidence(keys_[i], usable);
     // A key of another group, or a word that makes no sense, is no hit here.
     if (!hit.found() || (!hit.ready() && !options_.include_in_flight) ||
-        !attachment_->segments().InGroup(options_.group, hit.block()) ||
-        !attachment_->MapSegmentOf(options_.group, hit.block()) || !Pin(hit)) {
+        !attachment_->HasBlock(options_.group, hit.block()) ||
+        !Pin(hit, usable)) {
       break;
     }
   }
   if (block_count() == first) return true;
   protocol::PinFence();
+  Matcher::WithdrawFallen(attachment_->gpu_pools(), &usable);
   uint32_t valid = first;
   for (; valid < block_count(); ++valid) {
+    const uint32_t pool =
+        attachment_->gpu_pools().PoolOf(blocks_[valid].number());
+    if (pool != 0 && usable.incarnation(pool) == 0) break;
     const Slot slot = ReadPinned(valid);
     if (slot == Slot::kGone) break;
     blocks_[valid].firm = slot == Slot::kReady;
@@ -165,7 +211,8 @@ void StreamState::Advance() {
   bool looked = false;
   while (ok_ < block_count()) {
     if (ok_ + kSlotWindow < block_count()) {
-      attachment_->index().PrefetchHost(blocks_[ok_ + kSlotWindow].slot);
+      const Block& ahead = blocks_[ok_ + kSlotWindow];
+      attachment_->index().PrefetchWord(ahead.slot, ahead.number());
     }
     Block& block = blocks_[ok_];
     const PublicationRef ref = block.ref();
@@ -236,7 +283,8 @@ uint32_t StreamState::ConfirmRange(uint32_t first, uint32_t end) {
   std::atomic_thread_fence(std::memory_order_acquire);
   for (uint32_t i = std::max(first, firm_); i < end; ++i) {
     if (i + kSlotWindow < end) {
-      attachment_->index().PrefetchHost(blocks_[i + kSlotWindow].slot);
+      const Block& ahead = blocks_[i + kSlotWindow];
+      attachment_->index().PrefetchWord(ahead.slot, ahead.number());
     }
     if (blocks_[i].firm) continue;
     const Slot slot = Read(i);
@@ -248,6 +296,7 @@ uint32_t StreamState::ConfirmRange(uint32_t first, uint32_t end) {
     }
   }
   CheckRevoked();
+  CheckPools();
   return std::min(end, ok_);
 }
 

@@ -44,8 +44,8 @@ void StreamState::CopyLayers(const PrefixStream::CopyOut& copy, uint32_t block,
 bool StreamState::CopyNewLayers(const PrefixStream::CopyOut& copy) {
   // Fewer layers than before are those of another chunk's beginning, or of a
   // writer that has just come: what is copied already stays what it is.
-  if (layers_ == 0 || copied_ != ok_ || layered_end_ < copied_layers_end_ ||
-      layers_ < copied_layers() ||
+  if (layers_ == 0 || copied_ != ok_ || layered_end_ > first_in_gpu_ ||
+      layered_end_ < copied_layers_end_ || layers_ < copied_layers() ||
       (layered_end_ == copied_layers_end_ && layers_ == copied_layers_)) {
     return false;
   }
@@ -59,7 +59,7 @@ bool StreamState::CopyNewLayers(const PrefixStream::CopyOut& copy) {
 }
 
 bool StreamState::CopyNew(bool by_layer, const PrefixStream::CopyOut& copy) {
-  const uint32_t end = std::min(ok_, copied_ + kPullBatch);
+  const uint32_t end = std::min({ok_, copied_ + kPullBatch, first_in_gpu_});
   if (copied_ == end) return by_layer && CopyNewLayers(copy);
   const uint32_t had = copied_layers();
   for (uint32_t block = copied_; block < end; ++block) {
@@ -111,6 +111,10 @@ absl::Status StreamState::PullTo(const PrefixStream::PullOptions& options,
     const bool changed = Look();
     const bool copied = CopyNew(options.by_layer, copy);
     if (copied_ == key_count()) return absl::OkStatus();
+    if (copied_ >= first_in_gpu_) {
+      status = InGpuError();
+      break;
+    }
     const bool in_time = absl::Now() < deadline;
     // What was ok when it failed is copied all the same.
     if (copied && in_time) continue;

@@ -102,6 +102,8 @@ void StreamState::Release() {
   // Memory of keys and blocks is kept for the next stream.
   keys_.clear();
   blocks_.clear();
+  pools_.clear();
+  first_in_gpu_ = ~uint32_t{0};
   head_.Forget();
   growth_.Forget();
   firm_ = ok_ = layered_end_ = layers_ = touched_ = 0;
@@ -109,7 +111,7 @@ void StreamState::Release() {
   status_ = no_more_keys_ = absl::OkStatus();
   commit_word_ = nullptr;
   waiter_.Clear();
-  changed_ = by_time_ = false;
+  changed_ = by_time_ = elsewhere_ = false;
   short_step_ = absl::ZeroDuration();
   moved_at_ = absl::InfinitePast();
   hand_over_.reset();
@@ -144,7 +146,10 @@ std::span<const std::byte> StreamState::page(uint32_t block,
   // Checked: a wrong block would read somebody else's prompt.
   if (block >= blocks_.size() || forked()) return {};
   const protocol::GroupRecord& record = group();
-  if (slice >= record.slice_count) return {};
+  if (slice >= record.slice_count ||
+      blocks_[block].number() >= attachment_->index().host_blocks()) {
+    return {};
+  }
   const std::byte* base =
       attachment_->segments().Address(options_.group, blocks_[block].number());
   return {base + slice * record.page_bytes, record.page_bytes};
@@ -168,8 +173,12 @@ void StreamState::FailAt(uint32_t block) {
 absl::Status StreamState::Gone(uint32_t block) const {
   const char* why = "left the index (aborted, or past its deadline)";
   const PublicationRef ref = blocks_[block].ref();
-  if (attachment_->header().content_epoch.load(std::memory_order_acquire) !=
-      content_epoch_) {
+  const GpuPools& pools = attachment_->gpu_pools();
+  const uint32_t pool = pools.PoolOf(blocks_[block].number());
+  if (pool != 0 && !pools.Stands(pool, IncarnationOf(pool))) {
+    why = "went with the worker of its GPU";
+  } else if (attachment_->header().content_epoch.load(
+                 std::memory_order_acquire) != content_epoch_) {
     why = "is gone: the namespace was cleared";
   } else if (head_.Follows(ref) && ref.position >= head_.given_up_at()) {
     why = "was given up by its writer";
@@ -178,6 +187,12 @@ absl::Status StreamState::Gone(uint32_t block) const {
   }
   return absl::AbortedError(
       absl::StrCat("stream: block ", block, " of ", key_count(), " ", why));
+}
+
+absl::Status StreamState::InGpuError() const {
+  return absl::FailedPreconditionError(
+      absl::StrCat("stream: block ", first_in_gpu_, " of ", key_count(),
+                   " is in a GPU: Gpu::Follow copies it"));
 }
 
 absl::Status StreamState::EndOfKeys() const {
@@ -195,6 +210,25 @@ void StreamState::CheckRevoked() {
   ok_ = firm_ = 0;
   Fail(absl::AbortedError(
       "stream: the daemon revoked this session's pins: discard what was read"));
+}
+
+uint32_t StreamState::IncarnationOf(uint32_t pool) const {
+  for (const PoolUse& use : pools_) {
+    if (use.pool == pool) return use.incarnation;
+  }
+  return 0;
+}
+
+void StreamState::CheckPools() {
+  const GpuPools& pools = attachment_->gpu_pools();
+  for (const PoolUse& use : pools_) {
+    if (pools.Stands(use.pool, use.incarnation)) continue;
+    uint32_t block = 0;
+    while (block < ok_ && pools.PoolOf(blocks_[block].number()) != use.pool) {
+      ++block;
+    }
+    if (block < block_count()) FailAt(block);
+  }
 }
 
 void StreamState::CheckLost() {

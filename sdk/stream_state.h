@@ -95,6 +95,14 @@ class StreamState {
 
   absl::StatusOr<std::string> hand_over();
 
+  // --- for copies by a device (sdk/gpu) ---
+  const std::shared_ptr<Attachment>& attachment() const { return attachment_; }
+  const StreamOptions& options() const { return options_; }
+  // REQUIRES  i < block_count()
+  uint32_t block_number(uint32_t i) const { return blocks_[i].number(); }
+  // Which memory of a pool the stream's blocks are in; 0: none is in the pool.
+  uint32_t IncarnationOf(uint32_t pool) const;
+
  private:
   struct Block {
     uint64_t place = 0;  // its residence without the state
@@ -127,8 +135,11 @@ class StreamState {
   // Pins keys that have come to the index. False when it lost a race and has to
   // look again before it can say that a key is not there.
   bool Extend();
+  // The residence of a key that may be the next block; none: it is not there,
+  // or elsewhere_ says where it is.
+  InFlightHit FindResidence(const BlockKey& key, const UsablePools& usable);
   // Pins what `hit` found as the next block.
-  bool Pin(const InFlightHit& hit);
+  bool Pin(const InFlightHit& hit, const UsablePools& usable);
   void FollowGrowth(protocol::PublicationRef ref);
   // Moves ok_ on.
   void Advance();
@@ -136,6 +147,8 @@ class StreamState {
   void SetLayered(uint32_t end, uint32_t layers);
   void CheckLost();
   void CheckRevoked();
+  // Ends the stream before the first block whose memory went with its worker.
+  void CheckPools();
   void Touch(uint32_t blocks, const BlockKey& missed);
 
   void Fail(absl::Status status);
@@ -143,6 +156,8 @@ class StreamState {
   void FailAt(uint32_t block);
   absl::Status Gone(uint32_t block) const;
   absl::Status EndOfKeys() const;
+  // Blocks below it are in host memory.
+  absl::Status InGpuError() const;
   void CaptureHandOver();
 
   // Of [first, end), up to where blocks are still what they were; what is not
@@ -184,6 +199,13 @@ class StreamState {
   StreamOptions options_;
   std::vector<BlockKey> keys_;
   std::vector<Block> blocks_;  // pinned; room for every key
+  // The GPU pools that some of them are in, and which memories those were.
+  struct PoolUse {
+    uint32_t pool = 0;
+    uint32_t incarnation = 0;
+  };
+  std::vector<PoolUse> pools_;
+  uint32_t first_in_gpu_ = ~uint32_t{0};  // of blocks_
   uint64_t content_epoch_ = 0;
 
   uint32_t firm_ = 0;
@@ -209,6 +231,9 @@ class StreamState {
   // The last look.
   bool changed_ = false;
   bool by_time_ = false;  // no word will tell of what is waited for
+  // The next key's bytes are, or will be, in a GPU that is not reached from
+  // here; its host copy is to come.
+  bool elsewhere_ = false;
   absl::Duration short_step_;
   // While the daemon is away: when anything last changed.
   absl::Time moved_at_ = absl::InfinitePast();

@@ -8,6 +8,7 @@
 #include "base/socket_path.h"
 #include "base/status.h"
 #include "daemon/config/config_file.h"
+#include "daemon/config/config_gpu_fields.h"
 #include "daemon/config/default_directory.h"
 #include "daemon/config/size.h"
 
@@ -37,7 +38,7 @@ absl::Status CheckWhole(const Config& config) {
         ": more than memory.pool_size = ", FormatSize(config.pool_size_bytes),
         "; accepted: at most the pool"));
   }
-  return absl::OkStatus();
+  return CheckGpu(config);
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "protocol/gpu_name.h"
+
 namespace kvferry::config {
 
 enum class Toggle { kAuto, kOn, kOff };
@@ -33,6 +35,10 @@ struct NamespaceAccess {
   AccessList publish;
 };
 
+// How GPU memory is passed on to clients: as the device can, by descriptors of
+// CUDA's virtual memory management, or by handles of CUDA's IPC.
+enum class GpuExport { kAuto, kVmm, kIpc };
+
 inline constexpr int64_t kSpinForever = -1;
 inline constexpr int kNumaAuto = -1;
 
@@ -52,6 +58,16 @@ struct Config {
   Toggle lock = Toggle::kAuto;
   int numa_node = kNumaAuto;
   uint64_t segment_size_bytes = 0;  // 0: follows the namespace's quota
+
+  // [gpu]
+  std::vector<protocol::GpuName> gpu_devices;  // in order of their numbers
+  uint64_t gpu_pool_size_bytes = uint64_t{1} << 30;
+  uint64_t gpu_namespace_quota_bytes = 0;  // 0: what is left of the device's
+  GpuExport gpu_export = GpuExport::kAuto;
+  uint32_t gpu_high_percent = 90;  // of a pool's blocks
+  uint32_t gpu_low_percent = 75;   // below the former
+  uint64_t gpu_promotion_bytes_per_second = uint64_t{1} << 30;  // 0: off
+  std::string gpu_worker;  // empty: found as worker::FindProgram says
 
   // [template]
   bool allow_create = true;

@@ -3,12 +3,15 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "daemon/config/config_gpu_fields.h"
+#include "daemon/config/field_setters.h"
 #include "daemon/config/principals.h"
 #include "daemon/config/size.h"
 #include "protocol/limits.h"
@@ -22,11 +25,6 @@ constexpr uint64_t kPoolBytesMin = uint64_t{1} << 20;
 constexpr uint64_t kSegmentBytesMin = uint64_t{2} << 20;
 constexpr size_t kSocketPathBytesMax = sizeof(sockaddr_un::sun_path) - 1;
 
-template <typename Value>
-struct Choice {
-  const char* name;
-  Value value;
-};
 constexpr Choice<Toggle> kToggles[] = {
     {"auto", Toggle::kAuto}, {"on", Toggle::kOn}, {"off", Toggle::kOff}};
 constexpr Choice<LogLevel> kLogLevels[] = {{"trace", LogLevel::kTrace},
@@ -35,39 +33,6 @@ constexpr Choice<LogLevel> kLogLevels[] = {{"trace", LogLevel::kTrace},
                                            {"warning", LogLevel::kWarning},
                                            {"error", LogLevel::kError}};
 constexpr Choice<bool> kBooleans[] = {{"true", true}, {"false", false}};
-
-template <typename Value, size_t n>
-absl::Status SetChoice(absl::string_view text,
-                       const Choice<Value> (&choices)[n], Value* value) {
-  for (const Choice<Value>& choice : choices) {
-    if (text == choice.name) {
-      *value = choice.value;
-      return absl::OkStatus();
-    }
-  }
-  return absl::InvalidArgumentError("not one of the accepted values");
-}
-
-absl::Status SetPath(absl::string_view text, std::string* path) {
-  if (text.empty() || text[0] != '/') {
-    return absl::InvalidArgumentError("not an absolute path");
-  }
-  *path = std::string(text);
-  return absl::OkStatus();
-}
-
-absl::Status SetSize(absl::string_view text, const Machine& machine,
-                     uint64_t low, uint64_t high, uint64_t* bytes) {
-  KVFERRY_ASSIGN_OR_RETURN(const uint64_t value,
-                           ParseSize(text, machine.memory_bytes));
-  if (value < low || value > high) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(FormatSize(value), " is out of range, from ",
-                     FormatSize(low), " to ", FormatSize(high)));
-  }
-  *bytes = value;
-  return absl::OkStatus();
-}
 
 absl::Status SetSocket(absl::string_view text, const Machine&, Config* config) {
   if (text.size() > kSocketPathBytesMax) {
@@ -149,7 +114,7 @@ absl::Status SetName(absl::string_view text, const Machine&, Config* config) {
   return absl::OkStatus();
 }
 
-std::vector<Field> MakeFields() {
+std::vector<Field> DaemonAndMemoryFields() {
   const std::string toggles = "auto, on or off";
   const std::string path = "an absolute path";
   return {
@@ -204,7 +169,11 @@ std::vector<Field> MakeFields() {
        "Largest piece of memory made at once. Auto: an eighth of the "
        "namespace's quota, between 64MiB and 1GiB.",
        SetSegmentSize},
+  };
+}
 
+std::vector<Field> NamespaceFields() {
+  return {
       {"template", "allow_create", "allow-create", kBoolean, "true",
        "true or false", "Whether attaching makes a namespace that is missing.",
        [](absl::string_view text, const Machine&, Config* config) {
@@ -240,6 +209,14 @@ std::vector<Field> MakeFields() {
          return SetAccess(text, &config->namespaces.back().publish);
        }},
   };
+}
+
+std::vector<Field> MakeFields() {
+  std::vector<Field> fields = DaemonAndMemoryFields();
+  for (std::vector<Field> more : {GpuFields(), NamespaceFields()}) {
+    std::move(more.begin(), more.end(), std::back_inserter(fields));
+  }
+  return fields;
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ class FileReader {
   absl::Status ReadSection(const std::string& section, const toml::node& node) {
     if (!KnownSection(section)) {
       return Error(node, section, "",
-                   "unknown section; accepted: daemon, memory, template, "
+                   "unknown section; accepted: daemon, memory, gpu, template, "
                    "namespace");
     }
     if (section != kNamespaceSection) {

@@ -61,6 +61,10 @@ wire::BlockStatusT DescribeBlock(const core::BlockDescription& block,
       now > block.last_use_ms ? now - block.last_use_ms : 0;
   const protocol::GroupRecord& group = geometry.groups[block.group];
   result.bytes = group.page_bytes * group.slice_count;
+  result.gpu_pool = static_cast<uint8_t>(block.gpu_pool);
+  result.gpu_block = block.gpu_block;
+  result.gpu_state = static_cast<uint8_t>(block.gpu_state);
+  result.gpu_pins = block.gpu_pins;
   return result;
 }
 
@@ -141,7 +145,7 @@ absl::StatusOr<wire::DoneT> Create(const Request& request,
   KVFERRY_RETURN_IF_ERROR(protocol::ValidateSpec(spec));
   KVFERRY_ASSIGN_OR_RETURN(const uint64_t id, request.node.catalog().Create(
                                                   spec, create.quota_bytes));
-  KVFERRY_RETURN_IF_ERROR(request.node.MakeHost(id).status());
+  KVFERRY_RETURN_IF_ERROR(request.node.MakeHost(id, request.now_ms).status());
   return wire::DoneT();
 }
 

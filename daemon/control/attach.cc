@@ -93,7 +93,8 @@ absl::StatusOr<NamespaceHost*> Enter(const Request& request,
   }
   KVFERRY_ASSIGN_OR_RETURN(const core::Catalog::AttachDecision decision,
                            request.node.catalog().Attach(asked));
-  if (decision.created) return request.node.MakeHost(decision.id);
+  if (decision.created)
+    return request.node.MakeHost(decision.id, request.now_ms);
   NamespaceHost* host = request.node.FindHost(decision.id);
   if (host == nullptr) {
     return absl::InternalError(

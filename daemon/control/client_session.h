@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/unique_fd.h"
@@ -47,6 +48,8 @@ struct ClientSession {
   Phase phase = Phase::kServed;
   std::string client_name;  // printable
   bool may_publish = false;
+  // The number of the GPU that it opened.
+  std::optional<uint32_t> gpu;
   pid_t pid = 0;
   uid_t uid = 0;
   uint64_t attached_ms = 0;

@@ -132,7 +132,7 @@ size_t ControlLoop::DoWork(int64_t now_ns) {
   woken_by_ = {};
   TickWhenDue(now_ms);
   Reap();
-  return work;
+  return work + node_->PumpGpus(now_ms);
 }
 
 void ControlLoop::Sleep(int64_t now_ns) {
@@ -182,7 +182,7 @@ void ControlLoop::Handle(const Poller::Event& event, uint64_t now_ms) {
     case SourceKind::kListener:
       return Accept(now_ms);
     case SourceKind::kSegments:
-      node_->TakeSegments();
+      node_->TakeSegments(now_ms);
       return;
     case SourceKind::kConnection:
       return HandleConnection(event.source.id, event.events, now_ms);
@@ -192,6 +192,13 @@ void ControlLoop::Handle(const Poller::Event& event, uint64_t now_ms) {
     case SourceKind::kDoorbell:
       // That the loop is awake is all there is to it.
       ++node_->counters().doorbells;
+      return;
+    case SourceKind::kWorkerSocket:
+      return node_->gpus().HandleSocket(event.source.id, now_ms);
+    case SourceKind::kWorkerProcess:
+      return node_->gpus().HandleExit(event.source.id, now_ms);
+    case SourceKind::kWorkerDoorbell:
+      // Likewise.
       return;
   }
 }

@@ -1,7 +1,10 @@
 #include "daemon/control/namespace_host.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <atomic>
+#include <string>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -24,11 +27,26 @@ uint64_t SegmentBytesFor(uint64_t quota_bytes, uint64_t segment_bytes_max) {
                     protocol::kSegmentBytesMax);
 }
 
+void AddGpuPoolsIfPossible(const core::Catalog::Entry& entry,
+                           const std::vector<protocol::GpuQuota>& quotas,
+                           protocol::Geometry* geometry) {
+  protocol::Geometry with_pools = *geometry;
+  const absl::Status added = protocol::AddGpuPools(quotas, &with_pools);
+  if (added.ok()) {
+    *geometry = std::move(with_pools);
+    return;
+  }
+  spdlog::warn("namespace \"{}\" has no GPU memory: {}", entry.spec.name,
+               std::string(added.message()));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<NamespaceHost>> NamespaceHost::Make(
     const core::Catalog::Entry& entry, uint64_t epoch,
-    uint64_t segment_bytes_max, const memory::ReadOnlyView& view) {
+    uint64_t segment_bytes_max,
+    const std::vector<protocol::GpuQuota>& gpu_quotas,
+    const core::GpuPolicy& gpu_policy, const memory::ReadOnlyView& view) {
   core::NamespaceConfig config;
   config.id = entry.id;
   config.epoch = epoch;
@@ -37,6 +55,8 @@ absl::StatusOr<std::unique_ptr<NamespaceHost>> NamespaceHost::Make(
       protocol::PlanGeometry(
           entry.spec, entry.quota_bytes,
           SegmentBytesFor(entry.quota_bytes, segment_bytes_max)));
+  AddGpuPoolsIfPossible(entry, gpu_quotas, &config.geometry);
+  config.gpu = gpu_policy;
   KVFERRY_ASSIGN_OR_RETURN(
       memory::NamespaceFiles files,
       memory::NamespaceFiles::Make(view, entry.id, config.geometry));
@@ -51,6 +71,13 @@ absl::StatusOr<std::unique_ptr<NamespaceHost>> NamespaceHost::Make(
     host->plans_.push_back(plan);
   }
   return host;
+}
+
+uint32_t NamespaceHost::GpuIncarnation(uint32_t pool) const {
+  return files_.index.mapping()
+      .At<protocol::IndexHeader>(0)
+      ->gpu_pools[pool - 1]
+      .incarnation.load(std::memory_order_relaxed);
 }
 
 void NamespaceHost::OrderSegments(memory::SegmentMakerProxy* maker) {

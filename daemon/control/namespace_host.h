@@ -23,12 +23,16 @@ namespace kvferry::control {
 // Threads  the control loop's
 class NamespaceHost {
  public:
-  // `segment_bytes_max` 0: chosen by the quota.
+  // `segment_bytes_max` 0: chosen by the quota. `gpu_quotas`: what each device
+  // gives; a namespace for which they make too many pools or blocks has none
+  // (and the log says so).
   // Errors  kInvalidArgument    the quota holds no block
   //         kResourceExhausted  no memory for the index
   static absl::StatusOr<std::unique_ptr<NamespaceHost>> Make(
       const core::Catalog::Entry& entry, uint64_t epoch,
-      uint64_t segment_bytes_max, const memory::ReadOnlyView& view);
+      uint64_t segment_bytes_max,
+      const std::vector<protocol::GpuQuota>& gpu_quotas,
+      const core::GpuPolicy& gpu_policy, const memory::ReadOnlyView& view);
 
   const core::Catalog::Entry& entry() const { return entry_; }
   const protocol::Geometry& geometry() const { return core_->geometry(); }
@@ -39,10 +43,16 @@ class NamespaceHost {
   // Orders as many of the segments still to be made as the queue takes.
   void OrderSegments(memory::SegmentMakerProxy* maker);
   // A populated segment: tells every session of it, then the core, in that
-  // order, so that no block of it is met before it was announced.
+  // order, so that no block of it is met before it was announced. Stays where
+  // it is.
   void AddSegment(std::unique_ptr<memory::Segment> segment);
   // Tells one session of the segments there are.
   void AnnounceSegments(const ClientSession& session) const;
+  // How many memories the pool has had (GpuPoolRecord::incarnation).
+  uint32_t GpuIncarnation(uint32_t pool) const;
+  const std::vector<std::unique_ptr<memory::Segment>>& segments() const {
+    return segments_;
+  }
   uint64_t populated_bytes() const { return populated_bytes_; }
   uint32_t segment_count() const {
     return static_cast<uint32_t>(segments_.size());

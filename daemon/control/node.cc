@@ -24,6 +24,14 @@ static_assert(protocol::kNamespacesMax * protocol::kSessionsPerNamespaceMax <
                   protocol::kNoOwner,
               "session numbers are unique on the node");
 
+core::GpuPolicy GpuPolicyOf(const config::Config& config) {
+  core::GpuPolicy policy;
+  policy.high_watermark = config.gpu_high_percent / 100.0;
+  policy.low_watermark = config.gpu_low_percent / 100.0;
+  policy.promotion_bytes_per_second = config.gpu_promotion_bytes_per_second;
+  return policy;
+}
+
 }  // namespace
 
 Node::Node(const config::Config& config, const NodeIdentity& identity,
@@ -35,7 +43,8 @@ Node::Node(const config::Config& config, const NodeIdentity& identity,
       maker_(maker),
       poller_(poller),
       catalog_(config.pool_size_bytes,
-               {config.allow_create, config.namespace_quota_bytes}) {}
+               {config.allow_create, config.namespace_quota_bytes}),
+      gpus_(config, poller, [this](NamespaceHost& host) { Deliver(host); }) {}
 
 Node::~Node() {
   for (const auto& [number, session] : sessions_) {
@@ -44,15 +53,18 @@ Node::~Node() {
   }
 }
 
-absl::StatusOr<NamespaceHost*> Node::MakeHost(uint64_t namespace_id) {
+absl::StatusOr<NamespaceHost*> Node::MakeHost(uint64_t namespace_id,
+                                              uint64_t now_ms) {
   const core::Catalog::Entry entry = *catalog_.Find(namespace_id);
   absl::StatusOr<std::unique_ptr<NamespaceHost>> host = NamespaceHost::Make(
-      entry, identity_.epoch, config_.segment_size_bytes, view_);
+      entry, identity_.epoch, config_.segment_size_bytes,
+      gpus_.QuotasForNamespace(), GpuPolicyOf(config_), view_);
   if (!host.ok()) {
     catalog_.Remove(namespace_id);
     return WithContext(host.status(),
                        absl::StrCat("namespace \"", entry.spec.name, "\""));
   }
+  gpus_.AddHost(host->get(), now_ms);
   (*host)->OrderSegments(&maker_);
   spdlog::info("namespace \"{}\" made: {} blocks, quota {} bytes",
                entry.spec.name, (*host)->geometry().block_capacity,
@@ -271,10 +283,10 @@ bool Node::RingsReady() const {
       }
     }
   }
-  return false;
+  return gpus_.Ready();
 }
 
-size_t Node::TakeSegments() {
+size_t Node::TakeSegments(uint64_t now_ms) {
   std::vector<memory::SegmentResult> results = maker_.TakeResults();
   for (memory::SegmentResult& result : results) {
     NamespaceHost* host = FindHost(result.job.namespace_id);
@@ -296,6 +308,7 @@ size_t Node::TakeSegments() {
                   segment.bytes(), segment.huge() ? ", huge pages" : "",
                   segment.locked() ? ", locked" : "");
     host->AddSegment(*std::move(result.segment));
+    gpus_.AddSegment(*host, *host->segments().back(), now_ms);
     Deliver(*host);
   }
   for (const auto& [id, host] : hosts_) host->OrderSegments(&maker_);
@@ -312,6 +325,7 @@ void Node::Tick(uint64_t now_ms) {
     host->core().Tick(now_ms);
     Deliver(*host);
   }
+  gpus_.Tick(now_ms);
   std::vector<uint16_t> gone;
   for (const auto& [number, session] : sessions_) {
     if (session->connection == nullptr && !session->files.client_holds_lock()) {
@@ -325,12 +339,13 @@ void Node::Tick(uint64_t now_ms) {
 
 void Node::SetAsleep(bool asleep) {
   for (const auto& [id, host] : hosts_) host->SetAsleep(asleep);
+  gpus_.SetAsleep(asleep);
 }
 
 uint64_t Node::SleepLimitMs(uint64_t now_ms) const {
   // A client that makes room in its reply ring does not ring for it: look
   // again soon, and ever less often at one that does not read.
-  uint64_t limit_ms = UINT64_MAX;
+  uint64_t limit_ms = gpus_.SleepLimitMs(now_ms);
   for (const auto& [number, session] : sessions_) {
     if (session->starved_since_ms == 0) continue;
     limit_ms = std::min(limit_ms, 1 + (now_ms - session->starved_since_ms) / 8);

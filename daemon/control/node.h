@@ -15,6 +15,7 @@
 #include "daemon/config/config.h"
 #include "daemon/control/client_session.h"
 #include "daemon/control/connection.h"
+#include "daemon/control/gpu_devices.h"
 #include "daemon/control/namespace_host.h"
 #include "daemon/control/poller.h"
 #include "daemon/core/catalog.h"
@@ -67,12 +68,15 @@ class Node {
   core::Catalog& catalog() { return catalog_; }
   NodeCounters& counters() { return counters_; }
   MemoryReport& memory_report() { return memory_report_; }
+  GpuDevices& gpus() { return gpus_; }
+  const GpuDevices& gpus() const { return gpus_; }
 
   // --- namespaces ---
 
   // Makes the memory of a namespace that the catalog has just taken in; takes
   // it out again when there is none.
-  absl::StatusOr<NamespaceHost*> MakeHost(uint64_t namespace_id);
+  absl::StatusOr<NamespaceHost*> MakeHost(uint64_t namespace_id,
+                                          uint64_t now_ms);
   // Null when there is none.
   NamespaceHost* FindHost(uint64_t namespace_id);
   NamespaceHost* FindHost(absl::string_view name);
@@ -114,14 +118,18 @@ class Node {
   // was given up. After every batch of such calls.
   // Cost  without anything to send, no system call
   void Deliver(NamespaceHost& host);
-  // Whether PumpRings would find work.
+  // What the GPUs' workers have done, and what they are to do next. Returns
+  // how many copies were done.
+  size_t PumpGpus(uint64_t now_ms) { return gpus_.Pump(now_ms); }
+  // Whether PumpRings or PumpGpus would find work.
   bool RingsReady() const;
   // Takes over populated segments, orders more.
-  size_t TakeSegments();
+  size_t TakeSegments(uint64_t now_ms);
   // Everything that time brings; every 50 ms.
   void Tick(uint64_t now_ms);
   void SetAsleep(bool asleep);
-  // How long the loop may sleep because of sessions that wait for room.
+  // How long the loop may sleep because of sessions that wait for room, and of
+  // workers that are waited for.
   uint64_t SleepLimitMs(uint64_t now_ms) const;
 
  private:
@@ -143,6 +151,8 @@ class Node {
   std::map<uint64_t, std::unique_ptr<NamespaceHost>> hosts_;
   std::map<uint16_t, std::unique_ptr<ClientSession>> sessions_;
   uint16_t last_session_number_ = 0;
+  // After what it calls.
+  GpuDevices gpus_;
 };
 
 }  // namespace kvferry::control

@@ -16,10 +16,13 @@ namespace kvferry::control {
 enum class SourceKind : uint8_t {
   kSignals,
   kListener,
-  kSegments,    // the segment maker has results
-  kConnection,  // id: the connection's
-  kProcess,     // a session's process; id: the session's number
-  kDoorbell,    // a session's; likewise
+  kSegments,        // the segment maker has results
+  kConnection,      // id: the connection's
+  kProcess,         // a session's process; id: the session's number
+  kDoorbell,        // a session's; likewise
+  kWorkerSocket,    // a GPU's worker process; id: the device's number
+  kWorkerProcess,   // ... is gone; likewise
+  kWorkerDoorbell,  // ... has completions; likewise
 };
 
 struct Source {

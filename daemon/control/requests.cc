@@ -34,6 +34,7 @@ bool DispatchToSession(const Request& request, const wire::MessageT& message) {
   switch (body.type) {
     case wire::Body::Detach:
     case wire::Body::GetProgress:
+    case wire::Body::OpenGpu:
     case wire::Body::MintTicket:
     case wire::Body::RedeemTicket:
     case wire::Body::ReleaseTicket:
@@ -60,6 +61,9 @@ bool DispatchToSession(const Request& request, const wire::MessageT& message) {
       break;
     case wire::Body::GetProgress:
       HandleGetProgress(request, *session, *body.AsGetProgress());
+      break;
+    case wire::Body::OpenGpu:
+      HandleOpenGpu(request, *session, *body.AsOpenGpu());
       break;
     case wire::Body::MintTicket:
       HandleMintTicket(request, *session, *body.AsMintTicket());
@@ -102,6 +106,10 @@ bool DispatchToOperator(const Request& request, const wire::MessageT& message) {
     case wire::Body::CreateNamespace:
       if (!permitted) return refuse();
       HandleCreateNamespace(request, *body.AsCreateNamespace());
+      return true;
+    case wire::Body::GetGpus:
+      if (!permitted) return refuse();
+      HandleGetGpus(request, *body.AsGetGpus());
       return true;
     case wire::Body::GetSessions:
       if (!permitted) return refuse();

@@ -52,13 +52,17 @@ void HandleRedeemTicket(const Request& request, ClientSession& session,
                         const wire::RedeemTicketT& redeem);
 void HandleReleaseTicket(const Request& request, ClientSession& session,
                          const wire::ReleaseTicketT& release);
+// --- gpu_requests.cc: likewise ---
+void HandleOpenGpu(const Request& request, ClientSession& session,
+                   const wire::OpenGpuT& open);
 // --- admin.cc: a session clears its own namespace ---
 void HandleClearOwn(const Request& request, const ClientSession& session);
 
-// --- status.cc, admin.cc: operators' ---
+// --- status.cc, gpu_requests.cc, admin.cc: operators' ---
 void HandleGetStatus(const Request& request);
 void HandleGetNamespaces(const Request& request,
                          const wire::GetNamespacesT& get);
+void HandleGetGpus(const Request& request, const wire::GetGpusT& get);
 void HandleGetSessions(const Request& request, const wire::GetSessionsT& get);
 void HandleCreateNamespace(const Request& request,
                            const wire::CreateNamespaceT& create);

@@ -51,6 +51,8 @@ wire::GroupCountsT DescribeGroup(const NamespaceHost& host, uint32_t group) {
   result.ready = counts.ready;
   result.quarantined = counts.quarantined;
   result.stride_bytes = record.stride_bytes;
+  result.in_io = counts.in_io;
+  result.resting = counts.resting;
   return result;
 }
 
@@ -106,6 +108,7 @@ wire::SessionStatusT DescribeSession(const ClientSession& session,
   result.matches = counts.matches;
   result.hit_blocks = counts.hit_blocks;
   result.age_ms = now_ms - session.attached_ms;
+  if (session.gpu.has_value()) result.gpu = static_cast<int32_t>(*session.gpu);
   return result;
 }
 

@@ -56,28 +56,25 @@ uint32_t NamespaceCore::Clear() {
       ++left;
     }
   }
+  // Copies that have not begun need not be waited for.
+  for (const CopyQueue::Entry& entry : copies_.TakeWaiting()) {
+    EndCopying(entry.order);
+  }
   // Out of the index first, then one fence, then the pins: a reader that
   // validated before is seen, one that has not finds the slot empty.
   std::vector<uint32_t> cleared;
-  for (uint32_t block = 0; block < blocks_.capacity(); ++block) {
-    if (blocks_.state(block) != BlockState::kReady) continue;
-    BlockMeta& meta = blocks_.meta(block);
-    index_.Erase(meta.slot);
-    meta.slot = kNoSlot;
-    meta.parent = kNoBlock;
-    meta.children = 0;
-    cleared.push_back(block);
+  uint32_t keys = 0;
+  for (uint32_t block = 0; block < blocks_.host_blocks(); ++block) {
+    if (blocks_.meta(block).slot == kNoSlot ||
+        blocks_.state(block) == BlockState::kPublishing) {
+      continue;
+    }
+    TakeOut(block, &cleared);
+    ++keys;
   }
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  for (uint32_t block : cleared) {
-    if (retirer_.Held(block)) {
-      blocks_.Quarantine(block);
-      held_quarantined_.push_back(block);
-    } else {
-      blocks_.Free(block);
-    }
-  }
-  return left + static_cast<uint32_t>(cleared.size());
+  for (uint32_t block : cleared) LetGo(block);
+  return left + keys;
 }
 
 EvictCounts NamespaceCore::Evict(absl::string_view prefix_hex, uint32_t limit,
@@ -94,27 +91,27 @@ EvictCounts NamespaceCore::Evict(absl::string_view prefix_hex, uint32_t limit,
       std::vector<uint32_t> held;
       while (counts.evicted < limit) {
         uint32_t budget = ~uint32_t{0};
-        const uint32_t block = groups_[g].evictable.Pop(&budget);
+        const uint32_t block = areas_[g].evictable.Pop(&budget);
         if (block == kNoBlock) break;
-        if (retirer_.Held(block)) {
+        if (retirer_.KeyHeld(block)) {
           held.push_back(block);
         } else {
           add(EvictBlocks({&block, 1}, now_ms));
         }
       }
       counts.pinned += static_cast<uint32_t>(held.size());
-      for (uint32_t block : held) groups_[g].evictable.Offer(block);
+      for (uint32_t block : held) areas_[g].evictable.Offer(block);
     }
     return counts;
   }
   std::vector<uint32_t> matching;
   for (uint32_t block = 0;
-       block < blocks_.capacity() && matching.size() < limit; ++block) {
+       block < blocks_.host_blocks() && matching.size() < limit; ++block) {
     if (blocks_.state(block) != BlockState::kReady ||
         !HasPrefix(index_.key(blocks_.meta(block).slot), prefix_hex)) {
       continue;
     }
-    if (retirer_.Held(block)) {
+    if (retirer_.KeyHeld(block)) {
       ++counts.pinned;
     } else {
       matching.push_back(block);
@@ -128,7 +125,7 @@ std::vector<BlockDescription> NamespaceCore::Describe(
     absl::string_view prefix_hex, uint32_t limit, bool* more) const {
   std::vector<BlockDescription> found;
   *more = false;
-  for (uint32_t block = 0; block < blocks_.capacity(); ++block) {
+  for (uint32_t block = 0; block < blocks_.host_blocks(); ++block) {
     const BlockMeta& meta = blocks_.meta(block);
     if (meta.slot == kNoSlot) continue;
     const BlockKey key = index_.key(meta.slot);
@@ -150,6 +147,14 @@ std::vector<BlockDescription> NamespaceCore::Describe(
     description.children = meta.children;
     description.pins = retirer_.PinCount(block);
     description.last_use_ms = meta.last_use_ms;
+    const uint32_t gpu = blocks_.twin(block);
+    if (gpu != kNoBlock && blocks_.meta(gpu).slot != kNoSlot) {
+      description.gpu_pool = PoolNumberOf(blocks_.area_of(gpu));
+      description.gpu_block = gpu;
+      description.gpu_state =
+          protocol::UnpackResidence(index_.gpu(meta.slot)).state;
+      description.gpu_pins = retirer_.PinCount(gpu);
+    }
     found.push_back(description);
   }
   return found;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "daemon/core/answers.h"
+#include "daemon/core/mutant.h"
 #include "daemon/core/namespace_core.h"
 #include "protocol/limits.h"
 
@@ -20,9 +21,9 @@ using protocol::SubmitRecord;
 using protocol::SubmitType;
 
 absl::Status NamespaceCore::CheckOffers(uint16_t id, Session& session,
-                                        uint32_t group,
+                                        uint32_t area,
                                         std::span<const SubmitRecord> blocks) {
-  absl::flat_hash_set<uint32_t>& granted = session.grants[group].blocks;
+  absl::flat_hash_set<uint32_t>& granted = session.grants[area].blocks;
   // Taken out one by one, which finds a block offered twice as well.
   size_t taken = 0;
   absl::Status status;
@@ -40,7 +41,8 @@ absl::Status NamespaceCore::CheckOffers(uint16_t id, Session& session,
                granted.erase(block) == 0) {
       status = absl::InvalidArgumentError(
           absl::StrCat("begin: block ", block, " is not granted to session ",
-                       id, " in group ", group));
+                       id, " in group ", blocks_.area_group(area),
+                       ", GPU pool ", PoolNumberOf(area)));
     }
     if (!status.ok()) break;
   }
@@ -52,6 +54,29 @@ absl::Status NamespaceCore::CheckOffers(uint16_t id, Session& session,
     }
   }
   return status;
+}
+
+absl::Status NamespaceCore::CheckPool(const char* verb, const Session& session,
+                                      uint32_t group, uint32_t pool) const {
+  if (pool == 0) return absl::OkStatus();
+  if (pool > pools_.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        verb, ": GPU pool ", pool, ", the namespace has ", pools_.size()));
+  }
+  const GpuPool& named = pools_[pool - 1];
+  if (named.group != group) {
+    return absl::InvalidArgumentError(absl::StrCat(verb, ": GPU pool ", pool,
+                                                   " is of group ", named.group,
+                                                   ", not of group ", group));
+  }
+  // What a dead process's device may still be writing is known by the device
+  // that its session has opened.
+  if (session.gpu_device != named.device) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(verb, ": GPU pool ", pool, " is on device ", named.device,
+                     ", which the session has not opened"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status NamespaceCore::Begin(uint16_t id, Session& session,
@@ -100,12 +125,18 @@ absl::Status NamespaceCore::Begin(uint16_t id, Session& session,
           " valid tokens, a tail has less than the group's ", block_tokens));
     }
   }
-  if (absl::Status status = CheckOffers(id, session, head.group, blocks);
+  if (absl::Status status = CheckPool("begin", session, head.group, head.pool);
+      !status.ok()) {
+    return status;
+  }
+  const uint32_t area = AreaOf(head.group, head.pool);
+  if (absl::Status status = CheckOffers(id, session, area, blocks);
       !status.ok()) {
     return status;
   }
 
-  session.grants[head.group].recalled = false;  // it is at work
+  session.grants[area].recalled = false;  // it is at work
+  session.grants[area].wanted = true;
   Publication& publication = *handle.publication;
   Answers answers(session.sink, head.handle);
   BlockKey parent{head.begin.parent_lo, head.begin.parent_hi};
@@ -122,6 +153,7 @@ absl::Status NamespaceCore::Begin(uint16_t id, Session& session,
             : BeginNew(session, publication,
                        {.session = id,
                         .group = head.group,
+                        .pool = head.pool,
                         .key = key,
                         .parent = parent,
                         .offered = offered,
@@ -132,7 +164,7 @@ absl::Status NamespaceCore::Begin(uint16_t id, Session& session,
                         .now_ms = now_ms},
                        &block);
     if (offered <= protocol::kBlocksMax && block != offered) {
-      session.grants[head.group].blocks.insert(offered);  // not taken
+      session.grants[area].blocks.insert(offered);  // not taken
     }
     const bool owned =
         answer == PublishAnswer::kYours || answer == PublishAnswer::kStandby;
@@ -198,12 +230,10 @@ PublishAnswer NamespaceCore::BeginNew(Session& session,
     entry.state = EntryState::kExists;
     answer = PublishAnswer::kExists;
   } else if (slot == kNoSlot) {
-    if (TakeBlock(session, &entry, key) &&
-        Enter(session, publication, key, &entry)) {
+    if (TakeBlock(session, &entry, key) && Enter(publication, key, &entry)) {
       answer = PublishAnswer::kYours;
     }
-  } else if (protocol::UnpackResidence(index_.host(slot)).state !=
-             protocol::ResidenceState::kPending) {
+  } else if (!PendingAt(slot)) {
     entry.state = EntryState::kExists;
     answer = PublishAnswer::kExists;
   } else if (MayStandBy(publication, key, slot) &&
@@ -228,48 +258,77 @@ PublishAnswer NamespaceCore::BeginNew(Session& session,
 
 bool NamespaceCore::TakeBlock(Session& session, PublicationEntry* entry,
                               const NewKey& key) {
-  GroupGrants& grants = session.grants[key.group];
-  if (grants.in_flight >= groups_[key.group].in_flight_max) return false;
-  const uint32_t chosen = key.offered != kNoBlock
-                              ? key.offered
-                              : TakeFree(key.group, key.session, key.now_ms);
-  if (chosen == kNoBlock) return false;
-  blocks_.Publish(chosen, key.session);
-  blocks_.SetValidTokens(chosen, key.valid_tokens);
-  BlockMeta& meta = blocks_.meta(chosen);
-  meta.parent = kNoBlock;
-  meta.children = 0;
+  Grants& grants = session.grants[key.group];
+  if (grants.in_flight >= areas_[key.group].in_flight_max) return false;
+  const uint32_t gpu = key.pool == 0 ? kNoBlock : TakeGpuBlock(session, key);
+  // Another block than the one that was offered would not do: the session may
+  // have written, and said so, before it is answered.
+  if (key.pool != 0 && key.offered != kNoBlock && gpu == kNoBlock) return false;
+  const uint32_t host = key.pool == 0 && key.offered != kNoBlock
+                            ? key.offered
+                            : TakeFree(key.group, key.session, key.now_ms);
+  if (host == kNoBlock) {
+    if (gpu != kNoBlock && gpu != key.offered) blocks_.Free(gpu);
+    return false;
+  }
+  for (const uint32_t block : {host, gpu}) {
+    if (block == kNoBlock) continue;
+    blocks_.Publish(block, key.session);
+    blocks_.SetValidTokens(block, key.valid_tokens);
+    BlockMeta& meta = blocks_.meta(block);
+    meta.parent = kNoBlock;
+    meta.children = 0;
+  }
   ++grants.in_flight;
-  entry->block = chosen;
+  if (gpu != kNoBlock) {
+    blocks_.Pair(host, gpu);
+    ++session.grants[AreaOf(key.group, key.pool)].in_flight;
+  } else if (key.pool != 0) {
+    ++pools_[key.pool - 1].spilled;
+  }
+  entry->block = gpu != kNoBlock ? gpu : host;
   entry->begun = key.slices;
   return true;
 }
 
-bool NamespaceCore::Enter(Session& session, const Publication& publication,
-                          const NewKey& key, PublicationEntry* entry) {
+uint32_t NamespaceCore::TakeGpuBlock(Session& session, const NewKey& key) {
+  const GpuPool& pool = pools_[key.pool - 1];
+  const Grants& grants = session.grants[pool.area];
+  if (!pool.up) return kNoBlock;
+  if (key.offered == kNoBlock) {
+    return grants.in_flight >= areas_[pool.area].in_flight_max
+               ? kNoBlock
+               : TakeFree(pool.area, key.session, key.now_ms);
+  }
+  // Its session may have written into it before this, into the memory before.
+  const bool stale = grants.stale.contains(key.offered) &&
+                     !IsMutant(Mutant::kStaleGrantPublishes);
+  return stale ? kNoBlock : key.offered;
+}
+
+bool NamespaceCore::Enter(const Publication& publication, const NewKey& key,
+                          PublicationEntry* entry) {
   const uint32_t block = entry->block;
   // The parent first: making room in a full bucket must not evict it.
-  LinkParent(block, key.parent);
+  LinkParents(block, key.parent);
   const auto position = static_cast<uint32_t>(publication.entries.size());
   const uint32_t slot = InsertPending(
       key.key, block, AuxOf(publication, *entry, position), key.now_ms);
   if (slot != kNoSlot) {
-    BlockMeta& meta = blocks_.meta(block);
-    meta.slot = slot;
-    meta.last_use_ms = static_cast<uint32_t>(key.now_ms);
+    SetSlot(block, slot, key.now_ms);
     entry->state = EntryState::kWriting;
     return true;
   }
-  UnlinkParent(block);
-  blocks_.Quarantine(block);
+  UnlinkParents(block);
+  FinishInFlight(*entry);
+  QuarantineEntry(*entry);
   blocks_.Free(block);
-  --session.grants[key.group].in_flight;
   entry->block = kNoBlock;
   entry->begun = 0;
-  if (key.offered != kNoBlock) {
+  if (block == key.offered) {
     // It was granted to the session and stays so; the client keeps nothing in
     // it that it would miss.
-    KVFERRY_CHECK(blocks_.Grant(key.group, key.session) == block);
+    KVFERRY_CHECK(blocks_.Grant(blocks_.area_of(block), key.session) == block);
   }
   return false;
 }
@@ -278,13 +337,15 @@ uint32_t NamespaceCore::InsertPending(const BlockKey& key, uint32_t block,
                                       uint64_t aux, uint64_t now_ms) {
   const uint64_t word =
       blocks_.Residence(block, protocol::ResidenceState::kPending);
-  uint32_t slot = index_.Insert(key, word, aux);
+  const uint64_t host = blocks_.in_gpu(block) ? 0 : word;
+  const uint64_t gpu = blocks_.in_gpu(block) ? word : 0;
+  uint32_t slot = index_.Insert(key, host, aux, gpu);
   if (slot != kNoSlot) return slot;
   // Both buckets are full, which a load of 0.7 makes rare but not impossible.
   // The coldest of theirs that can go goes, tails before what they continue.
   std::vector<uint32_t> occupants;
   for (uint32_t at : index_.Occupants(key)) {
-    const uint32_t other = protocol::UnpackResidence(index_.host(at)).block;
+    const uint32_t other = HostBlockAt(at);
     if (blocks_.state(other) == BlockState::kReady) occupants.push_back(other);
   }
   std::sort(occupants.begin(), occupants.end(), [this](uint32_t a, uint32_t b) {
@@ -298,7 +359,7 @@ uint32_t NamespaceCore::InsertPending(const BlockKey& key, uint32_t block,
   for (uint32_t other : occupants) {
     if (EvictBlocks({&other, 1}, now_ms).evicted > 0) break;
   }
-  return index_.Insert(key, word, aux);
+  return index_.Insert(key, host, aux, gpu);
 }
 
 }  // namespace kvferry::core

@@ -2,11 +2,19 @@
 
 #include <algorithm>
 
+#include "daemon/core/mutant.h"
+
 namespace kvferry::core {
 
 bool EvictionQueue::Candidate(uint32_t block) const {
-  return blocks_->state(block) == protocol::BlockState::kReady &&
-         blocks_->meta(block).children == 0;
+  const BlockMeta& meta = blocks_->meta(block);
+  if (blocks_->state(block) != protocol::BlockState::kReady ||
+      meta.children != 0 || meta.copying) {
+    return false;
+  }
+  // What is in GPU memory only (not clean) would be lost.
+  return !blocks_->in_gpu(block) || IsMutant(Mutant::kDropsUncleanBlock) ||
+         blocks_->state(blocks_->twin(block)) == protocol::BlockState::kReady;
 }
 
 void EvictionQueue::Offer(uint32_t block) {

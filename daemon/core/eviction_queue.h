@@ -8,8 +8,9 @@
 
 namespace kvferry::core {
 
-// The ready blocks of one group that no visible block continues (the tails of
-// the cached prefixes), coldest first.
+// The ready blocks of one area that no visible block there continues (the tails
+// of the cached prefixes), coldest first; of a GPU pool, those whose bytes host
+// memory has, too.
 //
 // A binary heap whose order is corrected lazily: a touch only stores
 // BlockMeta::last_use_ms, and Pop puts a block back when it finds it warmer

@@ -29,7 +29,8 @@ uint32_t IndexWriter::Find(const BlockKey& key) const {
   return kNoSlot;
 }
 
-uint32_t IndexWriter::Insert(const BlockKey& key, uint64_t host, uint64_t aux) {
+uint32_t IndexWriter::Insert(const BlockKey& key, uint64_t host, uint64_t aux,
+                             uint64_t gpu) {
   const protocol::BucketPair pair =
       protocol::BucketsOf(key.lo, key.hi, bucket_count_);
   uint32_t best = kNoSlot;
@@ -54,9 +55,10 @@ uint32_t IndexWriter::Insert(const BlockKey& key, uint64_t host, uint64_t aux) {
   bucket.key_lo[i].store(key.lo, std::memory_order_relaxed);
   bucket.key_hi[i].store(key.hi, std::memory_order_relaxed);
   bucket.aux[i].store(aux, std::memory_order_relaxed);
-  // A reader that acquires this residence sees the key words above. One that
-  // sees them and the old zero residence takes the slot for empty.
-  bucket.host[i].store(host, std::memory_order_release);
+  // A reader that acquires a residence sees the key words above. One that
+  // sees them and the old zero residences takes the slot for empty.
+  if (host != 0) bucket.host[i].store(host, std::memory_order_release);
+  if (gpu != 0) bucket.gpu[i].store(gpu, std::memory_order_release);
   ++used_;
   return best;
 }
@@ -83,9 +85,10 @@ BlockKey IndexWriter::key(uint32_t slot) const {
 void IndexWriter::Erase(uint32_t slot) {
   Bucket& bucket = at(slot);
   const uint32_t i = slot % kSlotsPerBucket;
-  // Residence first: a reader that validates after this sees no block here. The
-  // key words may then go in any order.
+  // Residences first: a reader that validates after this sees no block here.
+  // The key words may then go in any order.
   bucket.host[i].store(0, std::memory_order_release);
+  bucket.gpu[i].store(0, std::memory_order_release);
   bucket.key_lo[i].store(0, std::memory_order_relaxed);
   bucket.key_hi[i].store(0, std::memory_order_relaxed);
   bucket.aux[i].store(0, std::memory_order_relaxed);

@@ -24,10 +24,12 @@ class IndexWriter {
   // The slot of `key`, or kNoSlot.
   uint32_t Find(const BlockKey& key) const;
 
-  // Puts `key` into the emptier of its two buckets.
-  // REQUIRES  Find(key) == kNoSlot; `host` is not kFree
+  // Puts `key` into the emptier of its two buckets, with its residences.
+  // REQUIRES  Find(key) == kNoSlot; one of `host` and `gpu` is kFree, the other
+  //           is not
   // Returns kNoSlot when both are full: Occupants() names who is there.
-  uint32_t Insert(const BlockKey& key, uint64_t host, uint64_t aux);
+  uint32_t Insert(const BlockKey& key, uint64_t host, uint64_t aux,
+                  uint64_t gpu = 0);
 
   // The slots of both buckets of `key`.
   std::array<uint32_t, 2 * protocol::kSlotsPerBucket> Occupants(
@@ -39,6 +41,14 @@ class IndexWriter {
   }
   uint64_t host(uint32_t slot) const {
     return at(slot).host[slot % protocol::kSlotsPerBucket].load(
+        std::memory_order_relaxed);
+  }
+  void SetGpu(uint32_t slot, uint64_t word) {
+    at(slot).gpu[slot % protocol::kSlotsPerBucket].store(
+        word, std::memory_order_release);
+  }
+  uint64_t gpu(uint32_t slot) const {
+    return at(slot).gpu[slot % protocol::kSlotsPerBucket].load(
         std::memory_order_relaxed);
   }
   uint64_t aux(uint32_t slot) const {

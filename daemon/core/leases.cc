@@ -13,7 +13,6 @@ namespace kvferry::core {
 
 namespace {
 
-using protocol::BlockState;
 using protocol::kNoBlock;
 
 std::string KeyHex(const BlockKey& key) {
@@ -43,7 +42,7 @@ absl::Status NamespaceCore::CheckLease(uint32_t group, uint32_t tail_tokens,
         absl::StrCat("ticket: ", keys_more, " keys after ", keys_before,
                      ", a ticket has 1 to ", protocol::kKeysPerCallMax));
   }
-  const uint64_t capacity = config_.geometry.block_capacity;
+  const uint64_t capacity = config_.geometry.host_blocks;
   if (leases_.key_count() + keys_more > capacity ||
       leases_.held_blocks() + keys_more > (capacity + 1) / 2) {
     return absl::ResourceExhaustedError(absl::StrCat(
@@ -60,11 +59,9 @@ absl::Status NamespaceCore::SortLeaseKeys(const Lease& lease,
   absl::flat_hash_set<BlockKey> seen(lease.keys.begin(), lease.keys.end());
   for (size_t i = 0; i < keys.size(); ++i) {
     const uint32_t slot = index_.Find(keys[i]);
-    const uint32_t block =
-        slot == kNoSlot ? kNoBlock
-                        : protocol::UnpackResidence(index_.host(slot)).block;
-    const bool ready =
-        block != kNoBlock && blocks_.state(block) == BlockState::kReady;
+    // The one in host memory, also while its bytes are on their way there.
+    const uint32_t block = slot == kNoSlot ? kNoBlock : HostBlockAt(slot);
+    const bool ready = block != kNoBlock && !PendingAt(slot);
     const bool elsewhere =
         block != kNoBlock && blocks_.group_of(block) != lease.group;
     if (elsewhere || (!ready && !lease.in_flight)) {

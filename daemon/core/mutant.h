@@ -23,6 +23,14 @@ enum class Mutant {
   kStandbyReadyTooSoon = 9,     // adopted as ready before it is committed
   kDeathAdoptsAll = 10,         // commits more than the dead writer had written
   kStandbyOutlivesClear = 11,   // cleared keys come back from a standby
+  kDropIgnoresPins = 12,        // drops a GPU residence that is being read
+  kDropsUncleanBlock = 13,      // ... that host memory has no copy of
+  kEvictReadsHostPinsOnly = 14,
+  kWriteBehindReadyTooSoon = 15,  // host residence before its bytes are there
+  kPoolDownKeepsResidences = 16,  // the memory is gone, the index says no
+  kPromotionReadyTooSoon = 17,    // GPU residence before its bytes are there
+  kNoRest = 18,  // a dead process's device may still write its blocks
+  kStaleGrantPublishes = 19,  // a block granted of the memory before
 };
 
 constexpr bool IsMutant(Mutant mutant) {

@@ -30,18 +30,23 @@ NamespaceCore::NamespaceCore(const NamespaceConfig& config,
       directory_(reinterpret_cast<protocol::PublicationRecord*>(
           reinterpret_cast<std::byte*>(memory.index) +
           protocol::PublicationsOffset(config.geometry.bucket_count))),
-      retirer_(&index_, &blocks_, &leases_) {
+      retirer_(&index_, &blocks_, &leases_),
+      copies_(static_cast<uint32_t>(config.geometry.gpu_pools.size())) {
   for (const GroupRecord& record : config_.geometry.groups) {
     groups_.push_back(
         {.all_slices = record.slice_count == 64
                            ? ~uint64_t{0}
-                           : (uint64_t{1} << record.slice_count) - 1,
-         .grant_target = std::min(record.block_count / protocol::kGrantShare,
+                           : (uint64_t{1} << record.slice_count) - 1});
+  }
+  for (uint32_t area = 0; area < blocks_.area_count(); ++area) {
+    const uint32_t capacity = blocks_.counts(area).capacity;
+    areas_.push_back(
+        {.grant_target = std::min(capacity / protocol::kGrantShare,
                                   protocol::kGrantBlocksMax),
-         .in_flight_max =
-             std::max(1u, record.block_count / protocol::kInFlightShare),
+         .in_flight_max = std::max(1u, capacity / protocol::kInFlightShare),
          .evictable = EvictionQueue(&blocks_)});
   }
+  MakePools();
 
   for (uint32_t file = 0; file < protocol::kSessionsPerNamespaceMax; ++file) {
     free_progress_files_.push_back(static_cast<uint8_t>(file));
@@ -53,6 +58,7 @@ NamespaceCore::NamespaceCore(const NamespaceConfig& config,
   header_->namespace_id = config.id;
   header_->block_capacity = config.geometry.block_capacity;
   header_->bucket_count = config.geometry.bucket_count;
+  header_->host_blocks = config.geometry.host_blocks;
   header_->content_epoch.store(1, std::memory_order_relaxed);
   std::memcpy(header_->fingerprint, fingerprint.data(), fingerprint.size());
   std::memcpy(header_->salt, salt.data(), salt.size());
@@ -110,11 +116,14 @@ void NamespaceCore::RemoveSession(uint16_t id, uint64_t now_ms) {
     CloseHandle(session, handle, /*died=*/true, now_ms);
   }
   if (!IsMutant(Mutant::kDeadSessionKeepsGrants)) {
-    for (GroupGrants& grants : session.grants) {
+    for (Grants& grants : session.grants) {
       // Sorted: the order of the free list must not depend on a hash seed.
       std::vector<uint32_t> blocks(grants.blocks.begin(), grants.blocks.end());
       std::sort(blocks.begin(), blocks.end(), std::greater<>());
-      for (uint32_t block : blocks) blocks_.Free(block);
+      for (uint32_t block : blocks) {
+        if (session.gpu_device.has_value()) Rest(block, now_ms);
+        LetGo(block);
+      }
     }
   }
   retirer_.RemoveSession(id);
@@ -183,7 +192,10 @@ void NamespaceCore::Tick(uint64_t now_ms) {
   ExpireStalled(now_ms);
   ExpirePublications(now_ms);
   EndFinished(now_ms);
+  resting_.Expire(now_ms);
   SweepQuarantine();
+  for (const GpuPool& pool : pools_) KeepWatermark(pool, now_ms);
+  StartPromotions(now_ms);
   for (auto& [id, session] : sessions_) TopUp(id, session, now_ms);
 }
 
@@ -218,18 +230,21 @@ uint32_t NamespaceCore::session_count() const {
 
 uint32_t NamespaceCore::lease_count() const { return leases_.size(); }
 
-NamespaceCore::SessionCounts NamespaceCore::session_counts(uint16_t id) const {
+SessionCounts NamespaceCore::session_counts(uint16_t id) const {
   SessionCounts counts;
   const auto it = sessions_.find(id);
   if (it == sessions_.end()) return counts;
   const Session& session = it->second;
-  for (const GroupGrants& grants : session.grants) {
-    counts.granted += static_cast<uint32_t>(grants.blocks.size());
+  for (uint32_t area = 0; area < session.grants.size(); ++area) {
+    (area < groups_.size() ? counts.granted : counts.gpu_granted) +=
+        static_cast<uint32_t>(session.grants[area].blocks.size());
   }
+  counts.gpu_device = session.gpu_device;
   counts.publications = static_cast<uint32_t>(session.handles.size());
   for (uint32_t block = 0; block < blocks_.capacity(); ++block) {
     if (session.memory.pins[block].load(std::memory_order_relaxed) != 0) {
       ++counts.pinned_blocks;
+      if (blocks_.in_gpu(block)) ++counts.gpu_pinned_blocks;
     }
   }
   const protocol::SessionClientHeader& header = *session.memory.header;
@@ -239,13 +254,16 @@ NamespaceCore::SessionCounts NamespaceCore::session_counts(uint16_t id) const {
 }
 
 uint32_t NamespaceCore::overhead_bytes_per_block() const {
+  // Each block of the host bears its share of those in GPU memory, too.
+  const uint64_t host_blocks = config_.geometry.host_blocks;
   const uint64_t blocks = config_.geometry.block_capacity;
   const uint64_t bytes =
       protocol::IndexFileBytes(config_.geometry.bucket_count) +
       protocol::StateFileBytes(config_.geometry.block_capacity) +
       blocks * (sizeof(BlockMeta) + sizeof(uint32_t) /* free list */ +
-                2 * sizeof(uint32_t) /* eviction queue */);
-  return static_cast<uint32_t>((bytes + blocks - 1) / blocks);
+                2 * sizeof(uint32_t) /* eviction queue */ +
+                (pools_.empty() ? 0 : sizeof(uint32_t)) /* twin */);
+  return static_cast<uint32_t>((bytes + host_blocks - 1) / host_blocks);
 }
 
 }  // namespace kvferry::core

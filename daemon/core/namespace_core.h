@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -20,12 +21,17 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "daemon/core/block_table.h"
+#include "daemon/core/copy_queue.h"
 #include "daemon/core/eviction_queue.h"
+#include "daemon/core/gpu_pool.h"
 #include "daemon/core/index_writer.h"
 #include "daemon/core/lease_table.h"
+#include "daemon/core/namespace_types.h"
 #include "daemon/core/progress_view.h"
+#include "daemon/core/promotion_budget.h"
 #include "daemon/core/publication.h"
 #include "daemon/core/publication_directory.h"
+#include "daemon/core/resting_blocks.h"
 #include "daemon/core/retirer.h"
 #include "daemon/core/session.h"
 #include "kvferry/key.h"
@@ -33,75 +39,6 @@
 #include "protocol/shm_layout.h"
 
 namespace kvferry::core {
-
-// The shared memory of a namespace, zeroed, as its one writer sees it.
-// `index` is followed by geometry.bucket_count buckets and the publication
-// records, `state` by geometry.block_capacity records, as shm_layout.h says.
-struct NamespaceMemory {
-  protocol::IndexHeader* index = nullptr;
-  protocol::StateHeader* state = nullptr;
-};
-
-struct NamespaceConfig {
-  uint64_t id = 0;
-  uint64_t epoch = 0;
-  protocol::Geometry geometry;
-};
-
-// What `evict` and `clear` did.
-struct EvictCounts {
-  uint32_t evicted = 0;
-  uint32_t pinned = 0;
-};
-
-// A block as operators see it.
-struct BlockDescription {
-  BlockKey key;
-  uint32_t group = 0;
-  uint32_t block = 0;
-  uint32_t generation = 0;
-  protocol::ResidenceState state = protocol::ResidenceState::kFree;
-  BlockKey parent;  // none when it is gone or never was
-  uint32_t children = 0;
-  uint32_t pins = 0;
-  uint32_t last_use_ms = 0;
-};
-
-struct NamespaceCounters {
-  uint64_t lookups = 0;
-  uint64_t hit_blocks = 0;
-  uint64_t missed_lookups = 0;
-  uint64_t published_blocks = 0;
-  uint64_t evicted_blocks = 0;
-  uint64_t aborted_blocks = 0;
-  uint64_t no_space = 0;
-  uint64_t standby_blocks = 0;  // taken as standby
-  uint64_t adopted_blocks = 0;  // ... and put in a failed one's place
-  uint64_t stalled_publications = 0;
-};
-
-// A writer that stood still: what of it was given up, in one Tick.
-struct StallReport {
-  uint16_t session = 0;
-  uint32_t publications = 0;
-  uint32_t blocks = 0;
-};
-
-// What a ticket is to hold.
-struct LeaseRequest {
-  uint32_t group = 0;
-  std::span<const BlockKey> keys;
-  uint32_t consumers = 1;
-  uint64_t deadline_ms = 0;
-  uint32_t tail_tokens = 0;  // of the last key's block; 0: full
-  // Takes keys that are not ready, and holds them once they are.
-  bool in_flight = false;
-  // Who mints it, and its handle of the publication that brings what is not
-  // there; handle 0: none.
-  uint16_t session = 0;
-  uint32_t handle = 0;
-  std::string hand_over;
-};
 
 // One namespace: its index, blocks, grants, publications, sessions, leases.
 //
@@ -112,6 +49,18 @@ struct LeaseRequest {
 // touches), which may say anything: every value read from there is checked.
 //
 // Every block is in exactly one BlockState (INV-BLOCK-1, block_table.h).
+//
+// Every key has a block in host memory, which is its place in the prefix tree
+// and what leases and eviction go by. It may have one in a GPU pool, too
+// (INV-GPU-1). The two of a key, and what its slot says of them:
+//
+//                                 host                    gpu
+//   published to host memory      publishing, pending     -
+//   published to a pool           publishing, -           publishing, pending
+//   ready there, write-behind     in io, -                ready, ready
+//   clean                         ready, ready            ready, ready
+//   host only                     ready, ready            -
+//   being promoted                ready, ready            in io, -
 //
 // Threads  one (the control loop's, or a simulation's)
 class NamespaceCore {
@@ -226,25 +175,50 @@ class NamespaceCore {
   // Errors  kNotFound
   absl::Status ReleaseLease(uint64_t lease);
 
+  // --- GPU pools (gpu_pools.cc) ---
+  //
+  // Pools are named by their numbers in messages: 1 is the geometry's first.
+
+  // There is memory: the record's incarnation becomes odd, its blocks free.
+  // REQUIRES  the pool is down
+  void PoolUp(uint32_t pool, uint64_t now_ms);
+  // Its worker is gone, and the memory with it: the incarnation becomes even
+  // first, then every residence there leaves the index. Keys that host memory
+  // does not have are lost, what was being published there is aborted, and
+  // blocks of the host that a copy was running into rest kGpuRestMs. Orders of
+  // the pool are forgotten. Nothing, if it is down.
+  void PoolDown(uint32_t pool, uint64_t now_ms);
+
+  // Appends at most `room` orders for pools of `device` that were not handed
+  // out yet.
+  void TakeCopies(uint32_t device, size_t room, std::vector<CopyOrder>* out);
+  // Orders that TakeCopies would hand out.
+  size_t copies_waiting(uint32_t device) const;
+  // What became of an order. Unknown ids (of a pool that went down) are
+  // ignored.
+  void CopyDone(uint64_t id, bool ok, uint64_t now_ms);
+
+  // The session's process uses the device from now on: it may publish into its
+  // pools, what it hits is promoted to there, and when it dies, what it may
+  // have been writing rests kGpuRestMs.
+  // Errors  kNotFound       no such session
+  //         kAlreadyExists  it has opened another device
+  absl::Status SetSessionGpu(uint16_t session, uint32_t device);
+
+  GpuPoolCounts gpu_counts(uint32_t pool) const;
+
   // --- looking inside ---
 
   const protocol::Geometry& geometry() const { return config_.geometry; }
   uint64_t content_epoch() const;
   NamespaceCounters counters() const;
-  GroupCounts counts(uint32_t group) const { return blocks_.counts(group); }
+  GroupCounts counts(uint32_t group) const;
   uint32_t session_count() const;
   uint32_t lease_count() const;
   uint32_t publication_count() const {
     return static_cast<uint32_t>(publications_.size());
   }
-  // Grants, open publications and pins of one session.
-  struct SessionCounts {
-    uint32_t granted = 0;
-    uint32_t publications = 0;
-    uint32_t pinned_blocks = 0;
-    uint64_t matches = 0;
-    uint64_t hit_blocks = 0;
-  };
+  using SessionCounts = core::SessionCounts;
   SessionCounts session_counts(uint16_t session) const;
   // Bytes kept for each block beside the block itself, shared and private,
   // without the sessions' pin cells.
@@ -255,9 +229,12 @@ class NamespaceCore {
   absl::Status CheckInvariants() const;
 
  private:
-  // One layer group: what fills and empties it.
   struct Group {
     uint64_t all_slices = 0;
+  };
+  // The blocks of a group in host memory, or of a GPU pool (BlockTable): what
+  // fills and empties them.
+  struct Area {
     uint32_t grant_target = 0;   // blocks a session holds ahead of use
     uint32_t in_flight_max = 0;  // blocks a session writes at once
     EvictionQueue evictable;
@@ -282,10 +259,15 @@ class NamespaceCore {
     uint64_t progress_word = 0;
   };
   static constexpr uint32_t kNoRecord = 0xffff'ffff;
-  struct GroupGrants {
+  // Of one area.
+  struct Grants {
     absl::flat_hash_set<uint32_t> blocks;
+    // Of them, those of a memory that is gone: what their session wrote there
+    // is not in the new one. They are good for nothing but to be given back.
+    absl::flat_hash_set<uint32_t> stale;
     uint32_t in_flight = 0;
     bool recalled = false;  // given back: no more before it begins again
+    bool wanted = false;    // it has begun blocks here
   };
   struct Session {
     bool may_publish = false;
@@ -293,7 +275,8 @@ class NamespaceCore {
     SessionMemory memory;
     ReplySink* sink = nullptr;
     std::map<uint32_t, Handle> handles;
-    std::vector<GroupGrants> grants;  // by group; empty before the first open
+    std::vector<Grants> grants;  // by area; empty before the first open
+    std::optional<uint32_t> gpu_device;
     uint32_t entries = 0;
     uint64_t touches_swept = 0;
     ProgressView progress;
@@ -327,12 +310,16 @@ class NamespaceCore {
   absl::Status Begin(uint16_t id, Session& session,
                      std::span<const protocol::SubmitRecord> run,
                      uint64_t now_ms);
-  absl::Status CheckOffers(uint16_t id, Session& session, uint32_t group,
+  // Whether the session may name the pool for blocks of the group.
+  absl::Status CheckPool(const char* verb, const Session& session,
+                         uint32_t group, uint32_t pool) const;
+  absl::Status CheckOffers(uint16_t id, Session& session, uint32_t area,
                            std::span<const protocol::SubmitRecord> blocks);
   // One key that its publication has not seen yet.
   struct NewKey {
     uint16_t session = 0;
     uint32_t group = 0;
+    uint32_t pool = 0;
     BlockKey key;
     BlockKey parent;
     uint32_t offered = protocol::kNoBlock;
@@ -344,11 +331,14 @@ class NamespaceCore {
   };
   protocol::PublishAnswer BeginNew(Session& session, Publication& publication,
                                    const NewKey& key, uint32_t* block);
-  // Gives `entry` a block of its own to be written; false: there is none.
+  // Gives `entry` a block of its own to be written, and one of the host to go
+  // with it if it is in a pool; false: there is none.
   bool TakeBlock(Session& session, PublicationEntry* entry, const NewKey& key);
+  // kNoBlock: the key is published to host memory instead, if none is offered.
+  uint32_t TakeGpuBlock(Session& session, const NewKey& key);
   // Makes it visible as pending; false, and the block went back: no place.
-  bool Enter(Session& session, const Publication& publication,
-             const NewKey& key, PublicationEntry* entry);
+  bool Enter(const Publication& publication, const NewKey& key,
+             PublicationEntry* entry);
   protocol::PublishAnswer Join(PublicationEntry& entry, const Handle& handle,
                                uint32_t group, const BlockKey& key,
                                uint64_t slices, uint32_t* block);
@@ -365,6 +355,8 @@ class NamespaceCore {
   // kWriting -> kAborted, or the standby of the key takes its place.
   void AbortEntry(Publication& publication, PublicationEntry& entry,
                   uint64_t now_ms);
+  // Its block, and the one that goes with it, are no key's any more.
+  void QuarantineEntry(const PublicationEntry& entry);
   // Ends an entry that is being written, standby or not.
   void GiveUp(Publication& publication, PublicationEntry& entry,
               uint64_t now_ms);
@@ -441,17 +433,101 @@ class NamespaceCore {
                              std::vector<BlockKey>* wanted) const;
 
   // space.cc
-  uint32_t TakeFree(uint32_t group, uint16_t owner, uint64_t now_ms);
-  void MakeRoom(uint32_t group, uint32_t want, uint64_t now_ms);
+  uint32_t TakeFree(uint32_t area, uint16_t owner, uint64_t now_ms);
+  // Until so many blocks are free, as far as it goes. `colder_than_ms`: only
+  // of those that were last used before.
+  void MakeRoom(uint32_t area, uint32_t want, uint64_t now_ms,
+                std::optional<uint32_t> colder_than_ms = std::nullopt);
+  // MakeRoom's batch for one block.
+  uint32_t BatchOf(uint32_t area) const;
   EvictCounts EvictBlocks(std::span<const uint32_t> victims, uint64_t now_ms);
-  void RecallWanted();
-  void Recall(uint32_t group);
-  void TopUp(uint16_t id, Session& session, uint64_t now_ms);
   void SweepTouches(Session& session, uint64_t now_ms);
   void SweepTouches(uint64_t now_ms);
-  void SweepQuarantine();
+  // The block's use as of now, and its twin's.
+  void Touch(uint32_t block, uint64_t now_ms);
+  void Offer(uint32_t block) {
+    areas_[blocks_.area_of(block)].evictable.Offer(block);
+  }
+
+  // grants.cc
+  void RecallWanted();
+  // Asks idle sessions for their grants of the area.
+  void Recall(uint32_t area);
+  void Recall(uint16_t id, Session& session, uint32_t area);
+  void TopUp(uint16_t id, Session& session, uint64_t now_ms);
+  void TopUpArea(uint16_t id, Session& session, uint32_t area, uint64_t now_ms);
+
+  // prefix_tree.cc: one of the host's blocks, and one of each pool's
   void LinkParent(uint32_t block, const BlockKey& parent);
   void UnlinkParent(uint32_t block);
+  // The same for the twin, too.
+  void LinkParents(uint32_t block, const BlockKey& parent);
+  void UnlinkParents(uint32_t block);
+  // The key's place; of the twin, too.
+  void SetSlot(uint32_t block, uint32_t slot, uint64_t now_ms);
+  // Takes a key out of the index, whoever reads it. Its blocks are appended to
+  // `left`: once a fence has come after all of them, LetGo.
+  void TakeOut(uint32_t host_block, std::vector<uint32_t>* left);
+  // The host block of the key in a slot.
+  uint32_t HostBlockAt(uint32_t slot) const;
+  bool PendingAt(uint32_t slot) const;
+
+  // quarantine.cc
+  // Frees a block that has left the index, once nobody holds it any more.
+  void LetGo(uint32_t block);
+  // A device may be writing the block, and who told it to is gone.
+  void Rest(uint32_t block, uint64_t now_ms);
+  void SweepQuarantine();
+  bool MayFree(uint32_t block) const {
+    return !retirer_.Held(block) && !resting_.Rests(block);
+  }
+
+  // gpu_pools.cc
+  GpuPool& PoolOf(uint32_t gpu_block) {
+    return pools_[blocks_.area_of(gpu_block) - groups_.size()];
+  }
+  uint32_t AreaOf(uint32_t group, uint32_t pool) const {
+    return pool == 0 ? group : pools_[pool - 1].area;
+  }
+  uint32_t PoolNumberOf(uint32_t area) const {
+    return area < groups_.size() ? 0 : pools_[area - groups_.size()].number;
+  }
+  void MakePools();
+  void AbortPublishing(const GpuPool& pool, uint64_t now_ms);
+  void ForgetResidences(GpuPool& pool, std::vector<uint32_t>* left);
+  void ForgetCopies(const GpuPool& pool, uint64_t now_ms);
+  void VoidGrants(const GpuPool& pool);
+  std::vector<uint32_t> UpPoolsOf(uint32_t device) const;
+
+  // write_behind.cc
+  void OrderCopy(uint32_t gpu_block, uint32_t host_block, bool to_host,
+                 uint32_t failures = 0);
+  void EndCopying(const CopyOrder& order);
+  void EndWriteBehind(const CopyQueue::Entry& entry, bool ok);
+  void MakeHostReady(uint32_t host_block);
+  EvictCounts DropBlocks(std::span<const uint32_t> victims, uint64_t now_ms);
+  void KeepWatermark(const GpuPool& pool, uint64_t now_ms);
+
+  // promotion.cc
+  // A session has hit the host block, and is better off with one in its pool.
+  void WishPromotion(const Session& session, uint32_t block);
+  void StartPromotions(uint64_t now_ms);
+  void PromoteChain(const GpuPool& pool, uint32_t block, uint64_t now_ms,
+                    uint32_t* looks);
+  bool PromoteBlock(const GpuPool& pool, uint32_t block,
+                    uint32_t colder_than_ms, uint64_t now_ms);
+  void EndPromotion(const CopyOrder& order, bool ok);
+  void MakeGpuReady(uint32_t gpu_block);
+
+  // invariants.cc
+  absl::Status CheckStandbys(absl::flat_hash_set<uint32_t>* blocks) const;
+  absl::Status CheckBlocks(
+      const absl::flat_hash_set<uint32_t>& standby_blocks) const;
+  absl::Status CheckTrees() const;
+  absl::Status CheckPools() const;
+  absl::Status CheckAreas() const;
+  absl::Status CheckPublications(
+      const absl::flat_hash_set<uint32_t>& standby_blocks) const;
 
   static void AddClientCounters(const Session& session,
                                 NamespaceCounters* counters);
@@ -468,6 +544,9 @@ class NamespaceCore {
   LeaseTable leases_;
   Retirer retirer_;
   std::vector<Group> groups_;
+  std::vector<Area> areas_;  // the groups', then the pools'
+  std::vector<GpuPool> pools_;
+  CopyQueue copies_;
   // Ordered maps: what iterates over them must not depend on a hash seed.
   std::map<uint16_t, Session> sessions_;
   std::map<PublicationIdentity, std::unique_ptr<Publication>> publications_;
@@ -485,7 +564,15 @@ class NamespaceCore {
   std::set<std::pair<uint64_t, PublicationIdentity>> lingering_;
   uint32_t lingering_entries_ = 0;
   std::vector<PublicationIdentity> finished_;  // EndFinished looks at them
-  // Out of the index, but pinned when it left.
+  struct PromotionWish {
+    uint32_t pool = 0;
+    uint32_t block = 0;
+    uint32_t generation = 0;
+  };
+  std::vector<PromotionWish> wishes_;            // of touches; the next Tick's
+  std::map<uint32_t, PromotionBudget> budgets_;  // by device
+  RestingBlocks resting_;
+  // Out of the index, but held, or resting, when it left.
   std::vector<uint32_t> held_quarantined_;
   size_t quarantine_cursor_ = 0;
   uint64_t touches_swept_ms_ = 0;

@@ -51,6 +51,7 @@ struct PublicationEntry {
   uint64_t begun = 0;      // slices somebody has begun
   uint64_t committed = 0;  // ... and committed
   uint64_t released = 0;   // ... or given up
+  // In host memory or a GPU pool (with a twin in host memory, then).
   uint32_t block = protocol::kNoBlock;
   uint8_t group = 0;
   EntryState state = EntryState::kWriting;

@@ -106,6 +106,14 @@ void PublicationDirectory::Changed(uint32_t slot) {
   changed_.push_back(slot);
 }
 
+void PublicationDirectory::ChangedLate(PublicationRef publication) {
+  if (publication.followable() &&
+      records_[publication.slot].generation.load(std::memory_order_relaxed) ==
+          publication.generation) {
+    Changed(publication.slot);
+  }
+}
+
 std::vector<uint32_t> PublicationDirectory::TakeChanged() {
   for (const uint32_t slot : changed_) is_changed_[slot] = false;
   return std::exchange(changed_, {});

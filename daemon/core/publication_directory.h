@@ -40,6 +40,9 @@ class PublicationDirectory {
   void SetBegun(uint32_t slot, uint32_t positions);
   // Something of the publication has changed that readers may wait for.
   void Changed(uint32_t slot);
+  // The same, of a publication that may have ended, unless its slot has gone to
+  // another.
+  void ChangedLate(protocol::PublicationRef publication);
 
   // Slots whose `changes` word was bumped since the last call: each has to be
   // woken, once everything that led to it is stored.

@@ -20,10 +20,14 @@ void NamespaceCore::Tell(const Publication& publication) {
 void NamespaceCore::FinishInFlight(const PublicationEntry& entry) {
   const auto session = sessions_.find(blocks_.owner(entry.block));
   if (session == sessions_.end()) return;
-  if (session->second.grants.size() <= entry.group) return;
+  std::vector<Grants>& grants = session->second.grants;
+  if (grants.empty()) return;
   // The number may have gone to a new session since: never below zero.
-  uint32_t& in_flight = session->second.grants[entry.group].in_flight;
-  if (in_flight > 0) --in_flight;
+  const auto finish = [&grants](uint32_t area) {
+    if (grants[area].in_flight > 0) --grants[area].in_flight;
+  };
+  finish(entry.group);
+  if (blocks_.in_gpu(entry.block)) finish(blocks_.area_of(entry.block));
 }
 
 void NamespaceCore::CommitSlices(Publication& publication,
@@ -45,38 +49,58 @@ void NamespaceCore::MakeReady(Publication& publication, PublicationEntry& entry,
                               uint64_t now_ms) {
   FinishInFlight(entry);
   const uint32_t block = entry.block;
+  const uint32_t host = blocks_.host_of(block);
   blocks_.MakeReady(block);
-  BlockMeta& meta = blocks_.meta(block);
-  meta.last_use_ms = static_cast<uint32_t>(now_ms);
+  Touch(block, now_ms);
+  const uint32_t slot = blocks_.meta(block).slot;
+  const uint64_t word = blocks_.Residence(block, ResidenceState::kReady);
   // Release: the payload was written before the commit was submitted, and the
   // submission was acquired from the ring.
-  index_.SetHost(meta.slot, blocks_.Residence(block, ResidenceState::kReady));
-  groups_[entry.group].evictable.Offer(block);
+  if (block == host) {
+    index_.SetHost(slot, word);
+    Offer(block);
+  } else {
+    blocks_.BeginIo(host);
+    index_.SetGpu(slot, word);
+    OrderCopy(block, host, /*to_host=*/true);
+  }
   entry.state = EntryState::kReady;
   FinishEntry(publication);
   ++counters_.published_blocks;
-  leases_.Ready(entry.key, entry.group, block);
+  leases_.Ready(entry.key, entry.group, host);
   SupersedeStandbys(entry.key);
 }
 
 void NamespaceCore::AbortEntry(Publication& publication,
                                PublicationEntry& entry, uint64_t now_ms) {
   KVFERRY_CHECK(entry.state == EntryState::kWriting);
-  BlockMeta& meta = blocks_.meta(entry.block);
+  const BlockMeta& meta = blocks_.meta(blocks_.host_of(entry.block));
   BlockKey parent;
   if (meta.parent != kNoBlock &&
       OwnsLive(meta.parent, meta.parent_generation)) {
     parent = index_.key(blocks_.meta(meta.parent).slot);
   }
   index_.Erase(meta.slot);
-  meta.slot = kNoSlot;
-  UnlinkParent(entry.block);
-  blocks_.Quarantine(entry.block);
+  UnlinkParents(entry.block);
+  QuarantineEntry(entry);
   entry.state = EntryState::kAborted;
   FinishEntry(publication);
   ++counters_.aborted_blocks;
   Tell(publication);
   PromoteStandby(entry.key, parent, now_ms);
+}
+
+void NamespaceCore::QuarantineEntry(const PublicationEntry& entry) {
+  const uint32_t block = entry.block;
+  blocks_.meta(block).slot = kNoSlot;
+  blocks_.Quarantine(block);
+  const uint32_t host = blocks_.host_of(block);
+  if (host == block) return;
+  // Nobody has read or written this one, nor was it to be seen anywhere.
+  blocks_.meta(host).slot = kNoSlot;
+  blocks_.Unpair(block);
+  blocks_.Quarantine(host);
+  blocks_.Free(host);
 }
 
 void NamespaceCore::SettleAborted(PublicationEntry& entry) {
@@ -94,10 +118,10 @@ void NamespaceCore::SettleAborted(PublicationEntry& entry) {
   // before; of that store and a reader's pin at least one is seen by the other
   // (INV-PIN-1).
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (!IsMutant(Mutant::kAbortIgnoresPins) && retirer_.Held(entry.block)) {
-    held_quarantined_.push_back(entry.block);
-  } else {
+  if (IsMutant(Mutant::kAbortIgnoresPins)) {
     blocks_.Free(entry.block);
+  } else {
+    LetGo(entry.block);
   }
   entry.block = kNoBlock;
 }
@@ -129,6 +153,9 @@ void NamespaceCore::CloseHandle(Session& session, Handle& handle, bool died,
     PublicationEntry& entry = publication->entries[p];
     const uint64_t slices = SlicesOf(groups_[entry.group], handle);
     if ((entry.committed & slices) == slices) continue;  // by its progress
+    if (died && session.gpu_device.has_value() && entry.block != kNoBlock) {
+      Rest(entry.block, now_ms);
+    }
     ReleaseSlices(*publication, entry, slices, now_ms);
   }
   session.entries -= handle.begun;

@@ -1,4 +1,4 @@
-// Making room: eviction, grants, recency, the prefix tree.
+// Making room: eviction, recency.
 
 #include <algorithm>
 
@@ -9,8 +9,6 @@
 namespace kvferry::core {
 
 using protocol::kNoBlock;
-using protocol::ReplyRecord;
-using protocol::ReplyType;
 
 namespace {
 
@@ -23,41 +21,44 @@ constexpr uint32_t kEvictScanMax = 16384;
 // block of a small group is found at once, a pinned pool costs nobody a scan.
 constexpr uint32_t kEvictScanDry = 64;
 constexpr uint64_t kDryMs = 10;
-// Quarantined blocks looked at in one go.
-constexpr size_t kQuarantineSweep = 4096;
 
 }  // namespace
 
-uint32_t NamespaceCore::TakeFree(uint32_t group, uint16_t owner,
+uint32_t NamespaceCore::BatchOf(uint32_t area) const {
+  return std::clamp(blocks_.counts(area).capacity / 64, 1u, kEvictBatch);
+}
+
+uint32_t NamespaceCore::TakeFree(uint32_t area, uint16_t owner,
                                  uint64_t now_ms) {
-  if (blocks_.free_count(group) == 0) {
-    const uint32_t batch = std::clamp(
-        config_.geometry.groups[group].block_count / 64, 1u, kEvictBatch);
-    MakeRoom(group, batch, now_ms);
-  }
-  const uint32_t block = blocks_.Grant(group, owner);
-  if (block == kNoBlock) groups_[group].wants_recall = true;
+  if (blocks_.free_count(area) == 0) MakeRoom(area, BatchOf(area), now_ms);
+  const uint32_t block = blocks_.Grant(area, owner);
+  if (block == kNoBlock) areas_[area].wants_recall = true;
   return block;
 }
 
-void NamespaceCore::MakeRoom(uint32_t g, uint32_t want, uint64_t now_ms) {
+void NamespaceCore::MakeRoom(uint32_t a, uint32_t want, uint64_t now_ms,
+                             std::optional<uint32_t> colder_than_ms) {
   if (touches_swept_ms_ != now_ms) SweepTouches(now_ms);
-  Group& group = groups_[g];
-  uint32_t budget = now_ms < group.dry_until_ms ? kEvictScanDry : kEvictScanMax;
+  Area& area = areas_[a];
+  uint32_t budget = now_ms < area.dry_until_ms ? kEvictScanDry : kEvictScanMax;
   bool evicted = false;
-  while (blocks_.free_count(g) < want && budget > 0) {
-    const uint32_t missing = want - blocks_.free_count(g);
+  while (blocks_.free_count(a) < want && budget > 0) {
+    const uint32_t missing = want - blocks_.free_count(a);
     victims_.clear();
     // Until a block that these leave behind as a tail would be colder than the
     // next: one batch must not take the tail of every prefix, new ones too.
     uint32_t warmest = static_cast<uint32_t>(now_ms);
     while (victims_.size() < missing) {
-      const uint32_t block = group.evictable.Pop(&budget);
+      const uint32_t block = area.evictable.Pop(&budget);
       if (block == kNoBlock) break;
       const BlockMeta& meta = blocks_.meta(block);
-      if (!victims_.empty() &&
-          static_cast<int32_t>(meta.last_use_ms - warmest) > 0) {
-        group.evictable.Offer(block);
+      const bool too_warm =
+          (!victims_.empty() &&
+           static_cast<int32_t>(meta.last_use_ms - warmest) > 0) ||
+          (colder_than_ms.has_value() &&
+           static_cast<int32_t>(meta.last_use_ms - *colder_than_ms) >= 0);
+      if (too_warm) {
+        area.evictable.Offer(block);
         break;
       }
       victims_.push_back(block);
@@ -74,15 +75,17 @@ void NamespaceCore::MakeRoom(uint32_t g, uint32_t want, uint64_t now_ms) {
     }
     // The tails that go make their parents candidates: the next round's.
     if (victims_.empty()) break;
-    const EvictCounts counts = EvictBlocks(victims_, now_ms);
+    const EvictCounts counts = a < groups_.size()
+                                   ? EvictBlocks(victims_, now_ms)
+                                   : DropBlocks(victims_, now_ms);
     evicted = evicted || counts.evicted > 0;
     // Looks that led to a block are free, so that want alone bounds those.
     budget += counts.evicted;
   }
-  if (!evicted && blocks_.free_count(g) == 0) {
-    if (now_ms >= group.dry_until_ms) group.dry_until_ms = now_ms + kDryMs;
+  if (!evicted && blocks_.free_count(a) == 0) {
+    if (now_ms >= area.dry_until_ms) area.dry_until_ms = now_ms + kDryMs;
   } else {
-    group.dry_until_ms = 0;
+    area.dry_until_ms = 0;
   }
 }
 
@@ -93,70 +96,29 @@ EvictCounts NamespaceCore::EvictBlocks(std::span<const uint32_t> victims,
   retirer_.Retire(victims, &retired_, &held_);
   for (uint32_t block : held_) {
     // Somebody is reading it: as recent as can be.
-    blocks_.meta(block).last_use_ms = static_cast<uint32_t>(now_ms);
-    groups_[blocks_.group_of(block)].evictable.Offer(block);
+    Touch(block, now_ms);
+    Offer(block);
   }
   for (uint32_t block : retired_) {
-    UnlinkParent(block);
-    blocks_.meta(block).children = 0;  // orphans find a generation that changed
-    blocks_.Free(block);
+    UnlinkParents(block);
+    const uint32_t gpu = blocks_.twin(block);
+    blocks_.Unpair(block);
+    for (const uint32_t gone : {block, gpu}) {
+      if (gone == kNoBlock) continue;
+      blocks_.meta(gone).children = 0;  // orphans find a changed generation
+      blocks_.Free(gone);
+    }
     ++counters_.evicted_blocks;
   }
   return {static_cast<uint32_t>(retired_.size()),
           static_cast<uint32_t>(held_.size())};
 }
 
-void NamespaceCore::RecallWanted() {
-  for (uint32_t g = 0; g < groups_.size(); ++g) {
-    if (!groups_[g].wants_recall) continue;
-    groups_[g].wants_recall = false;
-    Recall(g);
-  }
-}
-
-void NamespaceCore::Recall(uint32_t group) {
-  for (auto& [id, session] : sessions_) {
-    if (session.grants.size() <= group) continue;
-    GroupGrants& grants = session.grants[group];
-    if (grants.recalled || grants.blocks.empty()) continue;
-    // The room that its next run's answers may need is not for this.
-    if (session.sink->Room() <= protocol::kBlocksPerRunMax) continue;
-    ReplyRecord record{};
-    record.type = static_cast<uint8_t>(ReplyType::kRecall);
-    record.group = static_cast<uint8_t>(group);
-    record.count = static_cast<uint32_t>(grants.blocks.size());
-    session.sink->Push(record);
-    grants.recalled = true;
-    pokes_.push_back(id);
-  }
-}
-
-void NamespaceCore::TopUp(uint16_t id, Session& session, uint64_t now_ms) {
-  if (session.handles.empty() || session.revoked) return;
-  for (uint32_t g = 0; g < session.grants.size(); ++g) {
-    GroupGrants& grants = session.grants[g];
-    const uint32_t target = groups_[g].grant_target;
-    // Below half, so that grants travel in full records.
-    if (grants.recalled || grants.blocks.size() >= (target + 1) / 2) continue;
-    const auto missing = target - static_cast<uint32_t>(grants.blocks.size());
-    if (blocks_.free_count(g) < missing && now_ms >= groups_[g].dry_until_ms) {
-      MakeRoom(g, missing, now_ms);
-    }
-    uint32_t left = std::min(missing, blocks_.free_count(g));
-    while (left > 0 && session.sink->Room() > protocol::kBlocksPerRunMax) {
-      ReplyRecord record{};
-      record.type = static_cast<uint8_t>(ReplyType::kGrant);
-      record.group = static_cast<uint8_t>(g);
-      while (left > 0 && record.count < protocol::kBlocksPerReply) {
-        const uint32_t block = blocks_.Grant(g, id);
-        KVFERRY_CHECK(block != kNoBlock);
-        grants.blocks.insert(block);
-        record.blocks[record.count++] = block;
-        --left;
-      }
-      session.sink->Push(record);
-    }
-  }
+void NamespaceCore::Touch(uint32_t block, uint64_t now_ms) {
+  blocks_.meta(block).last_use_ms = static_cast<uint32_t>(now_ms);
+  const uint32_t twin = blocks_.twin(block);
+  if (twin == kNoBlock) return;
+  blocks_.meta(twin).last_use_ms = static_cast<uint32_t>(now_ms);
 }
 
 void NamespaceCore::SweepTouches(uint64_t now_ms) {
@@ -181,51 +143,10 @@ void NamespaceCore::SweepTouches(Session& session, uint64_t now_ms) {
     }
     // Only the deepest block: its ancestors inherit when it leaves
     // (UnlinkParent), and none of them is evicted before.
-    blocks_.meta(hit.block).last_use_ms = static_cast<uint32_t>(now_ms);
+    Touch(hit.block, now_ms);
+    WishPromotion(session, hit.block);
   }
   session.touches_swept = tail;
-}
-
-void NamespaceCore::SweepQuarantine() {
-  for (size_t looks = std::min(held_quarantined_.size(), kQuarantineSweep);
-       looks > 0; --looks) {
-    if (quarantine_cursor_ >= held_quarantined_.size()) quarantine_cursor_ = 0;
-    uint32_t& block = held_quarantined_[quarantine_cursor_];
-    if (retirer_.Held(block)) {
-      ++quarantine_cursor_;
-      continue;
-    }
-    blocks_.Free(block);
-    block = held_quarantined_.back();
-    held_quarantined_.pop_back();
-  }
-}
-
-void NamespaceCore::LinkParent(uint32_t block, const BlockKey& parent) {
-  BlockMeta& meta = blocks_.meta(block);
-  meta.parent = kNoBlock;
-  meta.children = 0;
-  if (parent.is_none()) return;
-  const uint32_t slot = index_.Find(parent);
-  if (slot == kNoSlot) return;
-  meta.parent = protocol::UnpackResidence(index_.host(slot)).block;
-  meta.parent_generation = blocks_.generation(meta.parent);
-  ++blocks_.meta(meta.parent).children;
-}
-
-void NamespaceCore::UnlinkParent(uint32_t block) {
-  BlockMeta& meta = blocks_.meta(block);
-  const uint32_t parent = meta.parent;
-  meta.parent = kNoBlock;
-  if (parent == kNoBlock || !OwnsLive(parent, meta.parent_generation)) return;
-  BlockMeta& above = blocks_.meta(parent);
-  KVFERRY_CHECK(above.children > 0);
-  --above.children;
-  // Whoever used the child used its prefix.
-  if (static_cast<int32_t>(meta.last_use_ms - above.last_use_ms) > 0) {
-    above.last_use_ms = meta.last_use_ms;
-  }
-  groups_[blocks_.group_of(parent)].evictable.Offer(parent);
 }
 
 }  // namespace kvferry::core

@@ -9,8 +9,6 @@
 
 namespace kvferry::core {
 
-using protocol::kNoBlock;
-
 bool NamespaceCore::MayStandBy(const Publication& publication,
                                const NewKey& key, uint32_t slot) const {
   if (!key.standby) return false;
@@ -52,19 +50,17 @@ void NamespaceCore::PromoteStandby(const BlockKey& key, const BlockKey& parent,
     PublicationEntry& entry = publication.entries[place.position];
     KVFERRY_CHECK(entry.state == EntryState::kStandby);
     // As at a begin: the parent first, then the place.
-    LinkParent(entry.block, parent);
+    LinkParents(entry.block, parent);
     const uint32_t slot = InsertPending(
         key, entry.block, AuxOf(publication, entry, place.position), now_ms);
     if (slot == kNoSlot) {
-      UnlinkParent(entry.block);
+      UnlinkParents(entry.block);
       AbortStandby(publication, entry);
       SettleAborted(entry);
       continue;
     }
     RemoveStandby(publication, entry);
-    BlockMeta& meta = blocks_.meta(entry.block);
-    meta.slot = slot;
-    meta.last_use_ms = static_cast<uint32_t>(now_ms);
+    SetSlot(entry.block, slot, now_ms);
     entry.state = EntryState::kWriting;
     ++counters_.adopted_blocks;
     Tell(publication);
@@ -85,7 +81,7 @@ void NamespaceCore::SupersedeStandbys(const BlockKey& key) {
     Publication& publication = *publications_.at(place.identity);
     PublicationEntry& entry = publication.entries[place.position];
     KVFERRY_CHECK(entry.state == EntryState::kStandby);
-    blocks_.Quarantine(entry.block);
+    QuarantineEntry(entry);
     entry.state = EntryState::kSuperseded;
     FinishEntry(publication);
     Tell(publication);
@@ -96,7 +92,7 @@ void NamespaceCore::SupersedeStandbys(const BlockKey& key) {
 void NamespaceCore::AbortStandby(Publication& publication,
                                  PublicationEntry& entry) {
   RemoveStandby(publication, entry);
-  blocks_.Quarantine(entry.block);
+  QuarantineEntry(entry);
   entry.state = EntryState::kAborted;
   FinishEntry(publication);
   ++counters_.aborted_blocks;

@@ -144,7 +144,7 @@ absl::Status NamespaceCore::Open(Session& session, const SubmitRecord& record,
   handle.stall_ms = record.open.stall_ms == 0 ? protocol::kStallMsDefault
                                               : record.open.stall_ms;
   if (session.grants.empty()) {
-    session.grants.resize(groups_.size());
+    session.grants.resize(areas_.size());
     for (uint32_t i = 0; i < protocol::kProgressRecords; ++i) {
       session.free_records.push_back(static_cast<uint8_t>(i));
     }
@@ -253,11 +253,16 @@ absl::Status NamespaceCore::GiveBack(uint16_t id, Session& session,
                                      const SubmitRecord& record) {
   const uint32_t count = record.give_back.count;
   if (count == 0 || count > std::size(record.give_back.blocks) ||
-      record.group >= session.grants.size()) {
+      record.group >= groups_.size() || session.grants.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("return: ", count, " blocks of group ", record.group));
   }
-  GroupGrants& grants = session.grants[record.group];
+  if (absl::Status status =
+          CheckPool("return", session, record.group, record.pool);
+      !status.ok()) {
+    return status;
+  }
+  Grants& grants = session.grants[AreaOf(record.group, record.pool)];
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t block = record.give_back.blocks[i];
     if (grants.blocks.erase(block) == 0) {
@@ -268,7 +273,10 @@ absl::Status NamespaceCore::GiveBack(uint16_t id, Session& session,
           "return: block ", block, " is not granted to session ", id));
     }
   }
-  for (uint32_t i = 0; i < count; ++i) blocks_.Free(record.give_back.blocks[i]);
+  for (uint32_t i = 0; i < count; ++i) {
+    grants.stale.erase(record.give_back.blocks[i]);
+    blocks_.Free(record.give_back.blocks[i]);
+  }
   grants.recalled = true;  // no top-up before it begins again
   return absl::OkStatus();
 }

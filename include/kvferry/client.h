@@ -31,6 +31,7 @@
 //   publish.h  writing blocks
 //   stream.h   reading blocks while they are written
 //   ticket.h   handing pinned blocks to another process
+//   gpu.h      copies between blocks and an engine's GPU memory
 //   paged.h    an engine's paged memory, and copies between it and pages
 //   copy.h     the same page by page
 //   options.h  how to attach
@@ -42,6 +43,7 @@ namespace kvferry {
 
 namespace sdk {
 class ClientImpl;
+class GpuImpl;
 }  // namespace sdk
 
 // What the daemon said of the namespace at attach.
@@ -51,7 +53,10 @@ struct NamespaceInfo {
   uint64_t epoch = 0;  // of the daemon
   uint64_t namespace_id = 0;
   uint32_t session = 0;
+  // Blocks of host memory, of all groups: every key has one.
   uint32_t block_capacity = 0;
+  // Blocks of GPU memory, of all groups and devices.
+  uint32_t gpu_block_capacity = 0;
   uint64_t quota_bytes = 0;
 };
 
@@ -172,6 +177,7 @@ class KVFERRY_EXPORT Client {
                                                        absl::Seconds(5));
 
  private:
+  friend class sdk::GpuImpl;
   explicit Client(std::unique_ptr<sdk::ClientImpl> impl);
   std::unique_ptr<sdk::ClientImpl> impl_;
 };

@@ -5,8 +5,8 @@
 #include <stdint.h>
 
 // KVFerry's client SDK for C and for everything that calls C. It does what the
-// C++ headers do, which say more of what each call means; what an operator
-// asks is in kvferry_admin.h. Link libkvferry-c.
+// C++ headers do, which say more of what each call means; GPU memory is in
+// kvferry_gpu.h, what an operator asks in kvferry_admin.h. Link libkvferry-c.
 //
 // Promise   Binary compatibility within KVF_ABI_VERSION: a program that was
 //           built against an older header runs with a newer library, and one
@@ -26,8 +26,8 @@
 // Handles   Opaque. What a handle was made from may be closed first: it stays
 //           until the last of its handles is destroyed. Destroying null does
 //           nothing.
-// Threads   A kvf_client is used by any number of threads, every other handle
-//           by one at a time.
+// Threads   A kvf_client is used by any number of threads (a kvf_gpu and a
+//           kvf_transfer, too), every other handle by one at a time.
 // Fork      In a forked child every call on a parent's handle answers
 //           KVF_FAILED_PRECONDITION (or 0); destroying one is safe and touches
 //           nothing of the parent's. kvf_hasher and kvf_paged stay usable.
@@ -179,6 +179,13 @@ enum {
   KVF_ATTACH_NO_REATTACH = 1 << 4       // not by itself after a restart
 };
 
+// Which residences of a block count as a hit.
+typedef enum kvf_residence_use {
+  KVF_RESIDENCES_HOST = 0,  // those in host memory, which everybody can read
+  KVF_RESIDENCES_ANY = 1    // in GPU memory, too: for a process that decides
+                            // and has others read
+} kvf_residence_use;
+
 typedef struct kvf_attach_options {
   size_t size;
   const char* socket_path;  // null: kvf_default_socket_path()
@@ -187,6 +194,8 @@ typedef struct kvf_attach_options {
   const char* client_name;  // null: the program's name
   int64_t timeout_ns;       // 0: 10 s
   int64_t spin_ns;          // 0: 20 us; below 0: never
+  uint32_t residences;      // kvf_residence_use
+  uint32_t reserved;        // 0
 } kvf_attach_options;
 
 typedef struct kvf_namespace_info {
@@ -249,8 +258,19 @@ KVF_EXPORT uint32_t kvf_prefix_first_block(const kvf_prefix* prefix,
                                            uint32_t group);
 KVF_EXPORT uint32_t kvf_prefix_block_count(const kvf_prefix* prefix,
                                            uint32_t group);
+// Where the bytes of a pinned block, or of one to be written, lie.
+typedef enum kvf_residence {
+  KVF_RESIDENCE_NONE = 0,
+  KVF_RESIDENCE_HOST = 1,
+  KVF_RESIDENCE_GPU = 2
+} kvf_residence;
+
+// A kvf_residence: which one of a position is pinned, NONE for one that is not.
+KVF_EXPORT uint32_t kvf_prefix_residence(const kvf_prefix* prefix,
+                                         uint32_t position, uint32_t group);
 // One page, read-only, until the prefix is released.
-// Errors  KVF_OUT_OF_RANGE  not a pinned position, or no such slice
+// Errors  KVF_OUT_OF_RANGE         not a pinned position, or no such slice
+//         KVF_FAILED_PRECONDITION  it is pinned in a GPU
 KVF_EXPORT kvf_status kvf_prefix_page(const kvf_prefix* prefix,
                                       uint32_t position, uint32_t slice,
                                       uint32_t group, kvf_bytes* page);
@@ -290,6 +310,12 @@ typedef struct kvf_paged_layer {
   int64_t head_stride;
 } kvf_paged_layer;
 
+enum {
+  // The addresses are a device's. Calls that copy by the processor are refused
+  // (KVF_FAILED_PRECONDITION); those of kvferry_gpu.h want it.
+  KVF_PAGED_DEVICE = 1 << 0
+};
+
 typedef struct kvf_paged_options {
   size_t size;
   const kvf_group_spec* group;
@@ -303,6 +329,7 @@ typedef struct kvf_paged_options {
   // part s is the memory's block `block * sub_blocks + s`. 0: 1.
   uint32_t sub_blocks;
   uint32_t reserved;  // 0
+  uint64_t flags;     // KVF_PAGED_*
 } kvf_paged_options;
 
 // An engine block that is skipped.
@@ -353,6 +380,9 @@ typedef struct kvf_publication_options {
   uint32_t slice_count;      // 0: all
   int64_t stall_timeout_ns;  // 0: 30 s
   uint64_t flags;            // KVF_PUBLISH_*
+  uint32_t residence;        // KVF_RESIDENCE_GPU: into the pool of the device
+                             // that the client opened; else host memory
+  uint32_t reserved;         // 0
 } kvf_publication_options;
 
 // `options` may be null.
@@ -372,7 +402,11 @@ KVF_EXPORT uint32_t kvf_publication_size(const kvf_publication* publication);
 KVF_EXPORT kvf_status kvf_publication_outcomes(kvf_publication* publication,
                                                uint32_t first, size_t count,
                                                uint8_t* outcomes);
-// A page to fill; *page is null when there is nothing to write.
+// A kvf_residence: where a position that is to be written lies.
+KVF_EXPORT uint32_t kvf_publication_residence(kvf_publication* publication,
+                                              uint32_t position);
+// A page to fill; *page is null when there is nothing to write, or its block is
+// in a GPU.
 KVF_EXPORT kvf_status kvf_publication_page(kvf_publication* publication,
                                            uint32_t position, uint32_t slice,
                                            void** page, size_t* page_bytes);
@@ -492,8 +526,7 @@ KVF_EXPORT kvf_status kvf_stream_hand_over(const kvf_stream* stream, void* data,
                                            size_t capacity, size_t* length);
 KVF_EXPORT void kvf_stream_release(kvf_stream* stream);
 
-// --- tickets (ticket.h)
-// --------------------------------------------------------
+// --- tickets (ticket.h) ------------------------------------------------------
 
 #define KVF_TICKET_BYTES_MAX 256
 #define KVF_TICKET_TEXT_MAX 512  // with its NUL

@@ -77,6 +77,9 @@ typedef struct kvf_group_status {
   uint32_t publishing;
   uint32_t ready;
   uint32_t quarantined;
+  uint32_t reserved;
+  uint32_t in_io;    // a worker process copies from or to them
+  uint32_t resting;  // of quarantined: a dead client's GPU may write
 } kvf_group_status;
 
 typedef struct kvf_session_info {
@@ -93,6 +96,9 @@ typedef struct kvf_session_info {
   uint32_t granted;
   uint32_t publications;
   uint32_t pinned_blocks;
+  uint32_t reserved;
+  uint32_t has_gpu;  // it opened a device
+  uint32_t gpu;      // whose number this is
 } kvf_session_info;
 
 typedef struct kvf_block_info {
@@ -107,7 +113,87 @@ typedef struct kvf_block_info {
   uint32_t generation;
   uint32_t children;
   uint32_t pins;
+  // Its residence in GPU memory; gpu_pool 0: none, and gpu_state is null.
+  const char* gpu_state;
+  uint32_t gpu_pool;
+  uint32_t gpu_block;
+  uint32_t gpu_pins;
+  uint32_t reserved;
 } kvf_block_info;
+
+// A device that the daemon serves, or was configured to. admin.h's GpuStatus
+// says what each member means.
+typedef struct kvf_gpu_status {
+  size_t size;
+  const char* uuid;
+  const char* configured_as;
+  const char* state;
+  const char* reason;
+  const char* name;
+  const char* export_mode;
+  uint64_t total_bytes;
+  uint64_t pool_bytes;
+  uint64_t used_bytes;
+  uint64_t bytes_to_host;
+  uint64_t bytes_to_device;
+  uint64_t copy_errors;
+  uint64_t promotion_bytes_per_s;
+  uint32_t device;
+  uint32_t emulated;
+  uint32_t ordinal;
+  uint32_t worker_pid;
+  uint32_t restarts;
+  uint32_t driver_version;
+  uint32_t runtime_version;
+  uint32_t copies_waiting;
+  uint32_t capability_count;
+  uint32_t pool_count;
+  uint32_t import_count;
+  uint32_t reserved;
+} kvf_gpu_status;
+
+typedef struct kvf_gpu_capability {
+  size_t size;
+  const char* name;
+  const char* reason;
+  uint32_t available;
+  uint32_t reserved;
+} kvf_gpu_capability;
+
+typedef struct kvf_gpu_pool_status {
+  size_t size;
+  const char* namespace_name;
+  const char* group_name;
+  const char* exported_by;
+  const char* reason;
+  uint64_t stride_bytes;
+  uint64_t written_behind;
+  uint64_t dropped;
+  uint64_t promoted;
+  uint64_t spilled;
+  uint64_t lost;
+  uint32_t pool;
+  uint32_t incarnation;
+  uint32_t blocks;
+  uint32_t free;
+  uint32_t granted;
+  uint32_t publishing;
+  uint32_t ready;
+  uint32_t in_io;
+  uint32_t quarantined;
+  uint32_t resting;
+  uint32_t not_clean;
+  uint32_t high_blocks;
+  uint32_t low_blocks;
+  uint32_t reserved;
+} kvf_gpu_pool_status;
+
+typedef struct kvf_gpu_import {
+  size_t size;
+  const char* client_name;
+  uint32_t session;
+  uint32_t pid;
+} kvf_gpu_import;
 
 // `socket_path` may be null.
 KVF_EXPORT kvf_status kvf_admin_connect(const char* socket_path,
@@ -123,6 +209,7 @@ KVF_EXPORT kvf_status kvf_admin_blocks(kvf_admin* admin,
                                        const char* namespace_name,
                                        const char* prefix_hex, uint32_t limit,
                                        kvf_admin_list** list);
+KVF_EXPORT kvf_status kvf_admin_gpus(kvf_admin* admin, kvf_admin_list** list);
 KVF_EXPORT size_t kvf_admin_list_count(const kvf_admin_list* list);
 KVF_EXPORT void kvf_admin_list_destroy(kvf_admin_list* list);
 // Strings in the struct are the list's.
@@ -141,6 +228,18 @@ KVF_EXPORT kvf_status kvf_admin_list_session(const kvf_admin_list* list,
                                              kvf_session_info* info);
 KVF_EXPORT kvf_status kvf_admin_list_block(const kvf_admin_list* list,
                                            size_t index, kvf_block_info* info);
+KVF_EXPORT kvf_status kvf_admin_list_gpu(const kvf_admin_list* list,
+                                         size_t index, kvf_gpu_status* status);
+// Of the device at `index`, one of its capabilities, pools or imports.
+KVF_EXPORT kvf_status
+kvf_admin_list_gpu_capability(const kvf_admin_list* list, size_t index,
+                              uint32_t number, kvf_gpu_capability* capability);
+KVF_EXPORT kvf_status kvf_admin_list_gpu_pool(const kvf_admin_list* list,
+                                              size_t index, uint32_t number,
+                                              kvf_gpu_pool_status* status);
+KVF_EXPORT kvf_status kvf_admin_list_gpu_import(const kvf_admin_list* list,
+                                                size_t index, uint32_t number,
+                                                kvf_gpu_import* import);
 KVF_EXPORT kvf_status kvf_admin_create_namespace(kvf_admin* admin,
                                                  const kvf_namespace_spec* spec,
                                                  uint64_t quota_bytes);

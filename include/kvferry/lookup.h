@@ -19,7 +19,8 @@ struct LookupResult {
   LookupAnswer answer = LookupAnswer::kNothing;
   // Tokens that Match would hit now.
   uint64_t tokens = 0;
-  // Tokens that are here or being written; not less than `tokens`.
+  // Tokens that are here or being written, or on their way from a GPU to where
+  // this client can read them; not less than `tokens`.
   uint64_t coming_tokens = 0;
   // When the last of them may be here, going by the publisher's pace so far;
   // infinite when it cannot be told. Zero when nothing is on its way.

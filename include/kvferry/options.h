@@ -10,6 +10,15 @@
 
 namespace kvferry {
 
+// Which residences of a block count as a hit.
+enum class ResidenceUse : uint8_t {
+  // Those in host memory, which every process can read.
+  kHost = 0,
+  // Those in GPU memory, too, the host's first: for a process that decides
+  // (a scheduler) and has others read. Its own pages of them are empty.
+  kAny = 1,
+};
+
 struct AttachOptions {
   // The daemon's socket; empty: DefaultSocketPath().
   std::string socket_path;
@@ -29,6 +38,9 @@ struct AttachOptions {
   bool wait_for_memory = true;
   // How long a thread that waits for the daemon polls before it sleeps.
   absl::Duration spin = absl::Microseconds(20);
+  // A client whose process opened a Gpu (kvferry/gpu.h) prefers GPU residences
+  // that it can reach, whatever this says.
+  ResidenceUse residences = ResidenceUse::kHost;
   // Attach again by itself after the daemon restarted.
   bool reattach = true;
 };

@@ -62,6 +62,9 @@ class KVFERRY_EXPORT PagedMemory {
   uint32_t slice_first() const;
   uint32_t slice_end() const;
   uint64_t block_count() const;
+  // As they were given, slice_count filled in. Copies of a PagedMemory have the
+  // same ones, at the same address.
+  const PagedOptions& options() const;
 
   // Copies the engine's block into a page of `slice`, or back. The first
   // `valid_tokens` tokens are copied (0: all of them). The same for layers

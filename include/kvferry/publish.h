@@ -12,11 +12,13 @@
 #include "absl/time/time.h"
 #include "kvferry/export.h"
 #include "kvferry/key.h"
+#include "kvferry/match.h"
 #include "kvferry/paged.h"
 
 namespace kvferry {
 
 namespace sdk {
+class GpuImpl;
 class PublicationState;
 }  // namespace sdk
 
@@ -48,6 +50,11 @@ struct PublicationOptions {
   // is aborted, its readers are told, and its memory rests until this process
   // lets go of it. 100 ms to 10 min.
   absl::Duration stall_timeout = absl::Seconds(30);
+  // kGpu: write into the pool of the device that this client opened
+  // (Gpu::Open); blocks that find no room there are host blocks. Others: host
+  // blocks. Ranks that join get the block that there is, wherever it lies; one
+  // that this process cannot reach is aborted, for all of them.
+  BlockResidence residence = BlockResidence::kHost;
   // Write keys once more that another publication is writing; see kStandby.
   bool standby = true;
 };
@@ -64,7 +71,8 @@ struct PublicationOptions {
 //             as layers are done   4. Commit(p, n)   5. back to 2 at will
 //             (decode appends what it generates)   6. SetHandOver before the
 //             last commit, if there is something to hand over   7. Close, or
-//             Abort. Destroying it aborts what is not committed.
+//             Abort. Destroying it aborts what is not committed. All three wait
+//             for copies of Gpu::PublishFrom that are under way.
 // Threads     One thread at a time. Several publications of one Client may be
 //             used by several threads.
 class KVFERRY_EXPORT Publication {
@@ -106,9 +114,13 @@ class KVFERRY_EXPORT Publication {
   BlockOutcome outcome(uint32_t position);
   uint32_t size() const;
 
+  // Where a position that is to be written lies; kNone for others.
+  BlockResidence residence(uint32_t position);
+
   // One page to fill.
   // REQUIRES  position < size(), slice is one of this publication's
-  // Empty exactly when the position's outcome is neither kWriting nor kStandby.
+  // Empty exactly when the position's outcome is neither kWriting nor kStandby,
+  // or its block is in a GPU (see Gpu::PublishFrom and Gpu::DevicePage).
   std::span<std::byte> page(uint32_t position, uint32_t slice);
 
   // Fills every page of positions [first, first + engine_blocks.size()) that is
@@ -117,6 +129,7 @@ class KVFERRY_EXPORT Publication {
   // the first `last_tokens` tokens (0: all). Returns how many blocks it filled.
   // Errors  kInvalidArgument  positions beyond size(), of a group unlike
   //                           memory's, a block that the memory has not
+  //         kFailedPrecondition  a position that is to be written in a GPU
   absl::StatusOr<uint32_t> Fill(uint32_t first, const PagedMemory& memory,
                                 std::span<const uint64_t> engine_blocks,
                                 uint32_t last_tokens = 0);
@@ -161,11 +174,14 @@ class KVFERRY_EXPORT Publication {
   void Abort();
 
   // Waits until every commit is answered, and ends the publication.
-  // Errors  kDeadlineExceeded, kUnavailable
+  // Errors  kDeadlineExceeded  (what a device still copies is aborted once it
+  // is
+  //         done), kUnavailable
   absl::Status Close(absl::Time deadline = absl::Now() + absl::Seconds(5));
 
  private:
   friend class Client;
+  friend class sdk::GpuImpl;
   explicit Publication(std::unique_ptr<sdk::PublicationState> state);
   std::unique_ptr<sdk::PublicationState> state_;
 };

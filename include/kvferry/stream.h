@@ -20,6 +20,7 @@ namespace kvferry {
 
 class Client;
 namespace sdk {
+class GpuImpl;
 class StreamState;
 }  // namespace sdk
 
@@ -54,10 +55,17 @@ struct StreamOptions {
 // Failure     When the publisher aborts, dies, misses its deadline, or ends
 //             shorter, status() becomes an error and ok_blocks() does not grow
 //             again: exactly the blocks that did not complete are missing. (It
-//             shrinks only when the namespace is cleared or this session is
-//             revoked.) Match anew: another publisher may have taken them over
-//             (standby).
+//             shrinks only when the namespace is cleared, this session is
+//             revoked, or a GPU's worker dies.) Match anew: another publisher
+//             may have taken them over (standby).
 // Memory      Blocks stay pinned until Release, also failed ones.
+// GPU         A client with an opened Gpu follows blocks in GPU memory that it
+//             reaches (Gpu::Follow copies them); their page() is empty. For
+//             others a key whose bytes are in a GPU alone is to come: its copy
+//             in host memory is made without being asked for, and is looked for
+//             every 20 ms at least. The wait for it ends with the key: when the
+//             GPU's worker dies, when the daemon gives the copy up, or, without
+//             a daemon, after 1 s.
 // Ownership   May outlive the Client's connection, not the Client.
 // Threads     One thread at a time. event_fd() may be polled by another.
 class KVFERRY_EXPORT PrefixStream {
@@ -75,7 +83,7 @@ class KVFERRY_EXPORT PrefixStream {
   // Blocks [ok_blocks(), layered_end()) have their first ok_layers() layers.
   uint32_t layered_end() const;
   uint32_t ok_layers() const;
-  // Blocks that have a place, whole or in flight: those whose page() is there.
+  // Blocks that have a place, whole or in flight: those that page() is of.
   uint32_t block_count() const;
   // Keys that were asked for.
   uint32_t key_count() const;
@@ -83,8 +91,8 @@ class KVFERRY_EXPORT PrefixStream {
   bool done() const;
   // OK while under way and when all is well.
   // Errors  kAborted            a publisher gave a block up or died, the
-  //                             namespace was cleared, or the daemon revoked
-  //                             this session
+  //                             namespace was cleared, the daemon revoked this
+  //                             session, or the worker process of a GPU died
   //         kNotFound           the publication ended before it came to the
   //                             next key; or nobody is writing it
   //         kUnavailable        the daemon is away and the publisher with it
@@ -92,7 +100,7 @@ class KVFERRY_EXPORT PrefixStream {
   absl::Status status() const;
 
   // One page, read-only: bytes of a block that is ok, or its first ok_layers()
-  // layers. Empty when there is none.
+  // layers. Empty when there is none, or it is in a GPU.
   std::span<const std::byte> page(uint32_t block, uint32_t slice = 0) const;
 
   // --- looking and waiting ---
@@ -111,7 +119,7 @@ class KVFERRY_EXPORT PrefixStream {
   // Errors  as WaitChunk; kInvalidArgument  layers beyond the group's
   absl::Status WaitLayer(uint32_t blocks, uint32_t layers, absl::Time deadline);
   // Waits until all keys are ready for everybody: the daemon has them as
-  // committed, and a plain Match hits them.
+  // committed, and a plain Match by this client hits them.
   // Errors  as WaitChunk
   absl::Status WaitCommitted(absl::Time deadline);
   // Waits until anything changes, or the stream is done.
@@ -147,7 +155,8 @@ class KVFERRY_EXPORT PrefixStream {
   // whether it copied anything. copied_blocks() moves on.
   bool PullSome(const PullOptions& options, const CopyOut& copy);
   // Copies until every key is copied, or the stream fails.
-  // Errors  as WaitChunk. In each case copied_blocks() says what is there.
+  // Errors  as WaitChunk; kFailedPrecondition  a block in a GPU. In each case
+  // copied_blocks() says what is there.
   absl::Status PullTo(const PullOptions& options, const CopyOut& copy,
                       absl::Time deadline);
   // The same into the engine's blocks, one for each key (kNoEngineBlock:
@@ -177,6 +186,7 @@ class KVFERRY_EXPORT PrefixStream {
 
  private:
   friend class Client;
+  friend class sdk::GpuImpl;
   std::unique_ptr<sdk::StreamState> state_;
 };
 

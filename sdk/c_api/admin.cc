@@ -2,6 +2,7 @@
 
 #include "kvferry/admin.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -10,70 +11,20 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/fork_guard.h"
 #include "base/status.h"
 #include "kvferry/kvferry_admin.h"
 #include "kvferry/options.h"
+#include "sdk/c_api/admin_list.h"
 #include "sdk/c_api/arguments.h"
 #include "sdk/c_api/error.h"
 #include "sdk/c_api/handles.h"
 #include "sdk/c_api/sized_structs.h"
 #include "sdk/c_api/spec_conversion.h"
 
-struct kvf_admin {
-  std::unique_ptr<kvferry::AdminClient> client;
-  kvferry::DaemonStatus status;  // the last one told, whose strings are out
-  const kvferry::ForkGuard guard;
-
-  const kvferry::ForkGuard& fork_guard() const { return guard; }
-};
-
-// A value of its own.
-struct kvf_admin_list {
-  std::variant<std::vector<kvferry::NamespaceStatus>,
-               std::vector<kvferry::SessionInfo>,
-               std::vector<kvferry::BlockInfo>>
-      items;
-};
-
 using namespace kvferry;         // NOLINT(build/namespaces): what follows is C
 using namespace kvferry::c_api;  // NOLINT(build/namespaces)
 
 namespace {
-
-constexpr const char* kListNames[] = {"namespaces", "sessions", "blocks"};
-
-// One item of a list of T.
-// Errors  kInvalidArgument, kFailedPrecondition, kOutOfRange
-template <typename T>
-absl::StatusOr<const T*> Item(const kvf_admin_list* list, size_t index,
-                              const char* wanted) {
-  KVFERRY_RETURN_IF_ERROR(NotNull(list, "list"));
-  const auto* const items = std::get_if<std::vector<T>>(&list->items);
-  if (items == nullptr) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "a list of ", kListNames[list->items.index()], " has no ", wanted));
-  }
-  if (index >= items->size()) {
-    return absl::OutOfRangeError(absl::StrCat("index ", index, ", the list of ",
-                                              wanted, " has ", items->size()));
-  }
-  return &(*items)[index];
-}
-
-// Asks `call` of the daemon and keeps what it answers as a list.
-template <typename Call>
-kvf_status AnswerList(kvf_admin* admin, kvf_admin_list** list,
-                      const Call& call) {
-  return Answer([&]() -> absl::Status {
-    KVFERRY_RETURN_IF_ERROR(NotNull(list, "list"));
-    *list = nullptr;
-    KVFERRY_RETURN_IF_ERROR(Usable(admin, "admin"));
-    KVFERRY_ASSIGN_OR_RETURN(auto items, call(*admin->client));
-    *list = new kvf_admin_list{std::move(items)};
-    return absl::OkStatus();
-  });
-}
 
 kvf_group_status ToC(const GroupStatus& from) {
   kvf_group_status group = {};
@@ -86,6 +37,8 @@ kvf_group_status ToC(const GroupStatus& from) {
   group.publishing = from.publishing;
   group.ready = from.ready;
   group.quarantined = from.quarantined;
+  group.in_io = from.in_io;
+  group.resting = from.resting;
   return group;
 }
 
@@ -247,6 +200,8 @@ kvf_status kvf_admin_list_session(const kvf_admin_list* list, size_t index,
     result.granted = from->granted;
     result.publications = from->publications;
     result.pinned_blocks = from->pinned_blocks;
+    result.has_gpu = from->gpu >= 0 ? 1 : 0;
+    result.gpu = from->gpu >= 0 ? static_cast<uint32_t>(from->gpu) : 0;
     WriteSized(result, info);
     return absl::OkStatus();
   });
@@ -269,6 +224,12 @@ kvf_status kvf_admin_list_block(const kvf_admin_list* list, size_t index,
     result.generation = from->generation;
     result.children = from->children;
     result.pins = from->pins;
+    if (from->gpu_pool != 0) {
+      result.gpu_state = from->gpu_state.c_str();
+      result.gpu_pool = from->gpu_pool;
+      result.gpu_block = from->gpu_block;
+      result.gpu_pins = from->gpu_pins;
+    }
     WriteSized(result, info);
     return absl::OkStatus();
   });

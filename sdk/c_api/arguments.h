@@ -81,6 +81,15 @@ inline absl::Status CheckFlags(uint64_t flags, uint64_t known,
                    ", this library knows no more than 0x", absl::Hex(known)));
 }
 
+// Errors  kUnimplemented  a value that this library does not know
+inline absl::Status CheckEnumerator(uint32_t value, uint32_t last,
+                                    const char* name) {
+  if (value <= last) [[likely]]
+    return absl::OkStatus();
+  return absl::UnimplementedError(
+      absl::StrCat(name, " is ", value, ", this library knows 0 to ", last));
+}
+
 // A field that has no meaning yet.
 // Errors  kUnimplemented  it is not zero
 inline absl::Status CheckReserved(uint32_t value, const char* name) {

@@ -26,12 +26,19 @@ constexpr uint64_t kAttachFlags = KVF_ATTACH_ACCEPT_EXISTING |
                                   KVF_ATTACH_NO_CREATE | KVF_ATTACH_READ_ONLY |
                                   KVF_ATTACH_NO_WAIT | KVF_ATTACH_NO_REATTACH;
 
+static_assert(KVF_RESIDENCES_HOST == static_cast<int>(ResidenceUse::kHost));
+static_assert(KVF_RESIDENCES_ANY == static_cast<int>(ResidenceUse::kAny));
+
 absl::StatusOr<AttachOptions> ToAttachOptions(
     const kvf_attach_options* options) {
   kvf_attach_options read = {};
   KVFERRY_RETURN_IF_ERROR(ReadSized(options, &read));
   KVFERRY_RETURN_IF_ERROR(
       CheckFlags(read.flags, kAttachFlags, "kvf_attach_options.flags"));
+  KVFERRY_RETURN_IF_ERROR(CheckEnumerator(read.residences, KVF_RESIDENCES_ANY,
+                                          "kvf_attach_options.residences"));
+  KVFERRY_RETURN_IF_ERROR(
+      CheckReserved(read.reserved, "kvf_attach_options.reserved"));
   const auto has = [&read](uint64_t flag) { return (read.flags & flag) != 0; };
   AttachOptions result;
   result.accept_existing = has(KVF_ATTACH_ACCEPT_EXISTING);
@@ -44,6 +51,7 @@ absl::StatusOr<AttachOptions> ToAttachOptions(
   result.publish = !has(KVF_ATTACH_READ_ONLY);
   result.wait_for_memory = !has(KVF_ATTACH_NO_WAIT);
   result.reattach = !has(KVF_ATTACH_NO_REATTACH);
+  result.residences = static_cast<ResidenceUse>(read.residences);
   if (read.timeout_ns != 0) result.timeout = Timeout(read.timeout_ns);
   if (read.spin_ns != 0) {
     result.spin = read.spin_ns < 0 ? absl::ZeroDuration()

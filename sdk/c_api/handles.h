@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -10,7 +11,10 @@
 #include "absl/strings/str_cat.h"
 #include "base/fork_guard.h"
 #include "kvferry/client.h"
+#include "kvferry/gpu.h"
 #include "kvferry/kvferry.h"
+#include "kvferry/kvferry_gpu.h"
+#include "kvferry/paged.h"
 #include "sdk/c_api/arguments.h"
 #include "sdk/client_impl.h"
 
@@ -81,6 +85,38 @@ struct kvf_publication {
   const kvferry::ForkGuard guard;
 
   const kvferry::ForkGuard& fork_guard() const { return guard; }
+};
+
+struct kvf_gpu {
+  ~kvf_gpu() {
+    // The device cannot be used here, nor what waits for it.
+    if (guard.forked()) (void)gpu.release();
+  }
+
+  std::shared_ptr<kvferry::c_api::SharedClient> shared;
+  // As opened, so that they can be handed out.
+  std::string uuid;
+  std::string name;
+  std::unique_ptr<kvferry::Gpu> gpu;
+  const kvferry::ForkGuard guard;
+
+  const kvferry::ForkGuard& fork_guard() const { return guard; }
+};
+
+// What it was made from may be closed: ~Gpu waits until it has ended.
+struct kvf_transfer {
+  kvferry::GpuTransfer transfer;
+  const kvferry::ForkGuard guard;
+
+  const kvferry::ForkGuard& fork_guard() const { return guard; }
+};
+
+// A description of memory that is the engine's: what the caller keeps, any
+// process may use. Nobody's handle.
+struct kvf_paged {
+  kvferry::PagedMemory memory;
+  // The addresses are a device's, for which the processor has no use.
+  bool device = false;
 };
 
 struct kvf_stream {

@@ -66,6 +66,9 @@ static_assert(KVF_LOOKUP_NOTHING == static_cast<int>(LookupAnswer::kNothing));
 static_assert(KVF_LOOKUP_HIT == static_cast<int>(LookupAnswer::kHit));
 static_assert(KVF_LOOKUP_ASK_AGAIN ==
               static_cast<int>(LookupAnswer::kAskAgain));
+static_assert(KVF_RESIDENCE_NONE == static_cast<int>(BlockResidence::kNone));
+static_assert(KVF_RESIDENCE_HOST == static_cast<int>(BlockResidence::kHost));
+static_assert(KVF_RESIDENCE_GPU == static_cast<int>(BlockResidence::kGpu));
 
 }  // namespace
 
@@ -117,6 +120,12 @@ uint32_t kvf_prefix_block_count(const kvf_prefix* prefix, uint32_t group) {
   return IsUsable(prefix) ? prefix->prefix.block_count(group) : 0;
 }
 
+uint32_t kvf_prefix_residence(const kvf_prefix* prefix, uint32_t position,
+                              uint32_t group) {
+  if (!IsUsable(prefix)) return KVF_RESIDENCE_NONE;
+  return static_cast<uint32_t>(prefix->prefix.residence(position, group));
+}
+
 kvf_status kvf_prefix_page(const kvf_prefix* prefix, uint32_t position,
                            uint32_t slice, uint32_t group, kvf_bytes* page) {
   return Answer([&]() -> absl::Status {
@@ -125,6 +134,11 @@ kvf_status kvf_prefix_page(const kvf_prefix* prefix, uint32_t position,
     const PinnedPrefix& pins = prefix->prefix;
     const std::span<const std::byte> bytes = pins.page(position, slice, group);
     if (bytes.empty()) {
+      if (pins.residence(position, group) == BlockResidence::kGpu) {
+        return absl::FailedPreconditionError(
+            absl::StrCat("position ", position, " of group ", group,
+                         ": pinned in a GPU; see kvf_gpu_pull"));
+      }
       return absl::OutOfRangeError(absl::StrCat(
           "position ", position, ", slice ", slice, " of group ", group,
           ": pinned are positions [", pins.first_block(group), ", +",

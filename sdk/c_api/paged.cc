@@ -17,12 +17,6 @@
 #include "sdk/c_api/sized_structs.h"
 #include "sdk/c_api/spec_conversion.h"
 
-// A description of memory that is the engine's: what the caller keeps, any
-// process may use.
-struct kvf_paged {
-  kvferry::PagedMemory memory;
-};
-
 using namespace kvferry;         // NOLINT(build/namespaces): what follows is C
 using namespace kvferry::c_api;  // NOLINT(build/namespaces)
 
@@ -30,9 +24,9 @@ namespace {
 
 static_assert(KVF_NO_BLOCK == kNoEngineBlock);
 
-absl::StatusOr<PagedMemory> ToPagedMemory(const kvf_paged_options* options) {
-  kvf_paged_options read = {};
-  KVFERRY_RETURN_IF_ERROR(ReadSized(options, &read));
+absl::StatusOr<PagedMemory> ToPagedMemory(const kvf_paged_options& read) {
+  KVFERRY_RETURN_IF_ERROR(
+      CheckFlags(read.flags, KVF_PAGED_DEVICE, "kvf_paged_options.flags"));
   KVFERRY_RETURN_IF_ERROR(
       CheckReserved(read.reserved, "kvf_paged_options.reserved"));
   KVFERRY_ASSIGN_OR_RETURN(const GroupSpec group, ToGroupSpec(read.group));
@@ -62,6 +56,17 @@ absl::StatusOr<PagedMemory> ToPagedMemory(const kvf_paged_options* options) {
   return PagedMemory::Create(group, std::move(result));
 }
 
+// Memory that the processor can copy from and to.
+// Errors  kInvalidArgument     null
+//         kFailedPrecondition  a device's
+absl::Status CheckHost(const kvf_paged* paged) {
+  KVFERRY_RETURN_IF_ERROR(NotNull(paged, "paged"));
+  if (!paged->device) [[likely]]
+    return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "paged: memory of a device (KVF_PAGED_DEVICE); see kvferry_gpu.h");
+}
+
 }  // namespace
 
 extern "C" {
@@ -71,8 +76,11 @@ kvf_status kvf_paged_create(const kvf_paged_options* options,
   return Answer([&]() -> absl::Status {
     KVFERRY_RETURN_IF_ERROR(NotNull(paged, "paged"));
     *paged = nullptr;
-    KVFERRY_ASSIGN_OR_RETURN(PagedMemory memory, ToPagedMemory(options));
-    *paged = new kvf_paged{std::move(memory)};
+    kvf_paged_options read = {};
+    KVFERRY_RETURN_IF_ERROR(ReadSized(options, &read));
+    KVFERRY_ASSIGN_OR_RETURN(PagedMemory memory, ToPagedMemory(read));
+    *paged = new kvf_paged{.memory = std::move(memory),
+                           .device = (read.flags & KVF_PAGED_DEVICE) != 0};
     return absl::OkStatus();
   });
 }
@@ -83,7 +91,7 @@ kvf_status kvf_paged_gather(const kvf_paged* paged, uint64_t engine_block,
                             uint32_t slice, void* page, size_t page_bytes,
                             uint32_t valid_tokens) {
   return Answer([&]() -> absl::Status {
-    KVFERRY_RETURN_IF_ERROR(NotNull(paged, "paged"));
+    KVFERRY_RETURN_IF_ERROR(CheckHost(paged));
     KVFERRY_RETURN_IF_ERROR(NotNull(page, "page"));
     return paged->memory.Gather(engine_block, slice,
                                 {static_cast<std::byte*>(page), page_bytes},
@@ -95,7 +103,7 @@ kvf_status kvf_paged_scatter(const kvf_paged* paged, uint64_t engine_block,
                              uint32_t slice, const void* page,
                              size_t page_bytes, uint32_t valid_tokens) {
   return Answer([&]() -> absl::Status {
-    KVFERRY_RETURN_IF_ERROR(NotNull(paged, "paged"));
+    KVFERRY_RETURN_IF_ERROR(CheckHost(paged));
     KVFERRY_RETURN_IF_ERROR(NotNull(page, "page"));
     return paged->memory.Scatter(
         engine_block, slice, {static_cast<const std::byte*>(page), page_bytes},
@@ -110,7 +118,7 @@ kvf_status kvf_prefix_copy_to(const kvf_prefix* prefix, uint32_t group,
                               uint32_t last_tokens) {
   return Answer([&]() -> absl::Status {
     KVFERRY_RETURN_IF_ERROR(Usable(prefix, "prefix"));
-    KVFERRY_RETURN_IF_ERROR(NotNull(paged, "paged"));
+    KVFERRY_RETURN_IF_ERROR(CheckHost(paged));
     KVFERRY_RETURN_IF_ERROR(NotNull(engine_blocks, count, "engine_blocks"));
     return prefix->prefix.CopyTo(paged->memory, group, first,
                                  {engine_blocks, count}, last_tokens);
@@ -123,7 +131,7 @@ kvf_status kvf_publication_fill(kvf_publication* publication, uint32_t first,
                                 uint32_t last_tokens, uint32_t* filled) {
   return Answer([&]() -> absl::Status {
     KVFERRY_RETURN_IF_ERROR(Usable(publication, "publication"));
-    KVFERRY_RETURN_IF_ERROR(NotNull(paged, "paged"));
+    KVFERRY_RETURN_IF_ERROR(CheckHost(paged));
     KVFERRY_RETURN_IF_ERROR(NotNull(engine_blocks, count, "engine_blocks"));
     KVFERRY_ASSIGN_OR_RETURN(
         const uint32_t blocks,
@@ -141,7 +149,7 @@ kvf_status kvf_stream_pull_to_paged(kvf_stream* stream,
                                     int64_t timeout_ns) {
   return Answer([&]() -> absl::Status {
     KVFERRY_RETURN_IF_ERROR(Usable(stream, "stream"));
-    KVFERRY_RETURN_IF_ERROR(NotNull(paged, "paged"));
+    KVFERRY_RETURN_IF_ERROR(CheckHost(paged));
     const uint32_t count = stream->stream.key_count();
     KVFERRY_RETURN_IF_ERROR(NotNull(engine_blocks, count, "engine_blocks"));
     KVFERRY_ASSIGN_OR_RETURN(const PrefixStream::PullOptions pull,

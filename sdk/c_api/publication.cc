@@ -1,6 +1,5 @@
 // Writing blocks.
 
-#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <utility>
@@ -13,6 +12,7 @@
 #include "sdk/c_api/arguments.h"
 #include "sdk/c_api/error.h"
 #include "sdk/c_api/handles.h"
+#include "sdk/c_api/positions.h"
 #include "sdk/c_api/sized_structs.h"
 
 using namespace kvferry;         // NOLINT(build/namespaces): what follows is C
@@ -29,12 +29,19 @@ static_assert(KVF_BLOCK_NO_SPACE == static_cast<int>(BlockOutcome::kNoSpace));
 static_assert(KVF_BLOCK_VOID == static_cast<int>(BlockOutcome::kVoid));
 static_assert(KVF_BLOCK_STANDBY == static_cast<int>(BlockOutcome::kStandby));
 
+static_assert(KVF_RESIDENCE_HOST == static_cast<int>(BlockResidence::kHost));
+static_assert(KVF_RESIDENCE_GPU == static_cast<int>(BlockResidence::kGpu));
+
 absl::StatusOr<PublicationOptions> ToPublicationOptions(
     const kvf_publication_options* options) {
   kvf_publication_options read = {};
   KVFERRY_RETURN_IF_ERROR(ReadOptional(options, &read));
   KVFERRY_RETURN_IF_ERROR(CheckFlags(read.flags, KVF_PUBLISH_NO_STANDBY,
                                      "kvf_publication_options.flags"));
+  KVFERRY_RETURN_IF_ERROR(CheckEnumerator(read.residence, KVF_RESIDENCE_GPU,
+                                          "kvf_publication_options.residence"));
+  KVFERRY_RETURN_IF_ERROR(
+      CheckReserved(read.reserved, "kvf_publication_options.reserved"));
   PublicationOptions result;
   result.engine_instance = read.engine_instance;
   result.publication = read.publication;
@@ -44,44 +51,10 @@ absl::StatusOr<PublicationOptions> ToPublicationOptions(
     result.stall_timeout = absl::Nanoseconds(read.stall_timeout_ns);
   }
   result.standby = (read.flags & KVF_PUBLISH_NO_STANDBY) == 0;
+  if (read.residence == KVF_RESIDENCE_GPU) {
+    result.residence = BlockResidence::kGpu;
+  }
   return result;
-}
-
-absl::Status CheckPositions(const kvf_publication& publication, uint64_t first,
-                            uint64_t count) {
-  const uint64_t size = publication.publication.size();
-  if (first <= size && count <= size - first) return absl::OkStatus();
-  return absl::OutOfRangeError(absl::StrCat("positions [", first, ", +", count,
-                                            "), the publication has ", size));
-}
-
-// The last run that begins at or before `position`.
-// REQUIRES  position < size()
-uint32_t GroupAt(const kvf_publication& publication, uint32_t position) {
-  const auto after = std::upper_bound(
-      publication.runs.begin(), publication.runs.end(), position,
-      [](uint32_t at, const kvf_publication::Run& run) {
-        return at < run.first;
-      });
-  return std::prev(after)->group;
-}
-
-// Whether this publication writes `slice` of a position.
-absl::Status CheckSlice(const kvf_publication& publication, uint32_t position,
-                        uint32_t slice) {
-  const uint32_t group = GroupAt(publication, position);
-  const uint32_t slices = publication.shared->spec.groups[group].slice_count;
-  // A group with one slice is written whole by whoever begins it.
-  const bool ours =
-      slices == 1 ||
-      (slice >= publication.slice_first &&
-       (publication.slice_count == 0 ||
-        slice - publication.slice_first < publication.slice_count));
-  if (slice < slices && ours) return absl::OkStatus();
-  return absl::OutOfRangeError(absl::StrCat(
-      "slice ", slice, ", group ", group, " has ", slices,
-      ", of which the publication writes [", publication.slice_first, ", +",
-      publication.slice_count, ") (+0: the rest)"));
 }
 
 }  // namespace
@@ -152,6 +125,17 @@ kvf_status kvf_publication_outcomes(kvf_publication* publication,
           publication->publication.outcome(first + static_cast<uint32_t>(i)));
     }
     return absl::OkStatus();
+  });
+}
+
+uint32_t kvf_publication_residence(kvf_publication* publication,
+                                   uint32_t position) {
+  return AnswerOr(uint32_t{KVF_RESIDENCE_NONE}, [&]() -> uint32_t {
+    if (!IsUsable(publication) ||
+        !CheckPositions(*publication, position, 1).ok()) {
+      return KVF_RESIDENCE_NONE;
+    }
+    return static_cast<uint32_t>(publication->publication.residence(position));
   });
 }
 

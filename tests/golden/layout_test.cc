@@ -26,7 +26,7 @@ std::string Golden(std::string spaced) {
   return absl::StrReplaceAll(spaced, {{" ", ""}, {"\n", ""}});
 }
 
-TEST(LayoutTest, VersionTwo) { EXPECT_EQ(kLayoutVersion, 2u); }
+TEST(LayoutTest, VersionThree) { EXPECT_EQ(kLayoutVersion, 3u); }
 
 TEST(LayoutTest, ResidenceWord) {
   const Residence ready{ResidenceState::kReady, 0x0abc'def1, 0x1234'5678};
@@ -112,12 +112,15 @@ TEST(LayoutTest, IndexHeader) {
   header.groups[0].kv_count = 2;
   header.groups[0].head_count = 1;
   header.groups[0].head_bytes = 256;
+  header.host_blocks = 0x0a0b;
+  header.gpu_pool_count = 1;
   header.coarse_now_ms = 77;
   header.daemon_asleep = 1;
-  EXPECT_EQ(Bytes(header, 0, 48), Golden("4b5646494e444558 02000000 02000000"
+  EXPECT_EQ(Bytes(header, 0, 48), Golden("4b5646494e444558 03000000 02000000"
                                          "0807060504030201 0300000000000000"
                                          "04000000 05000000"
                                          "0600000000000000"));
+  EXPECT_EQ(Bytes(header, 112, 120), Golden("0b0a0000 01000000"));
   EXPECT_EQ(Bytes(header, 48, 49), "aa");
   EXPECT_EQ(Bytes(header, 111, 112), "bb");
   EXPECT_EQ(Bytes(header, 224, 288),
@@ -127,7 +130,22 @@ TEST(LayoutTest, IndexHeader) {
   EXPECT_EQ(offsetof(IndexHeader, coarse_now_ms), 1280u);
   EXPECT_EQ(offsetof(IndexHeader, daemon_asleep), 1344u);
   EXPECT_EQ(Bytes(header, 1280, 1284), "4d000000");
-  EXPECT_EQ(sizeof(IndexHeader), 1408u);
+  EXPECT_EQ(offsetof(IndexHeader, gpu_pools), 1408u);
+  EXPECT_EQ(sizeof(IndexHeader), 3456u);
+}
+
+TEST(LayoutTest, GpuPoolRecord) {
+  static GpuPoolRecord pool{};
+  pool.device_uuid[0] = 0xaa;
+  pool.device_uuid[15] = 0xbb;
+  pool.group = 1;
+  pool.device = 2;
+  pool.first_block = 0x01020304;
+  pool.block_count = 3;
+  pool.incarnation = 5;
+  EXPECT_EQ(Bytes(pool, 0, 36),
+            Golden("aa00000000000000 00000000000000bb"
+                   "01000000 02000000 04030201 03000000 05000000"));
 }
 
 TEST(LayoutTest, SubmitRecords) {
@@ -142,9 +160,10 @@ TEST(LayoutTest, SubmitRecords) {
   SubmitRecord begin{};
   begin.type = static_cast<uint8_t>(SubmitType::kBegin);
   begin.group = 3;
+  begin.pool = 4;
   begin.handle = 1;
   begin.begin = {2, 64, 0x11, 0x22};
-  EXPECT_EQ(Bytes(begin, 0, 32), Golden("02 03 0000 01000000"
+  EXPECT_EQ(Bytes(begin, 0, 32), Golden("02 03 04 00 01000000"
                                         "02000000 40000000"
                                         "1100000000000000 2200000000000000"));
   SubmitRecord block{};
@@ -168,12 +187,13 @@ TEST(LayoutTest, ReplyRecord) {
   reply.type = static_cast<uint8_t>(ReplyType::kAnswerBlocks);
   reply.group = 1;
   reply.answer = static_cast<uint8_t>(PublishAnswer::kYours);
+  reply.pool = 5;
   reply.handle = 2;
   reply.first = 3;
   reply.count = 12;
   reply.blocks[11] = 4;
   EXPECT_EQ(Bytes(reply, 0, 16),
-            Golden("02 01 01 00 02000000 03000000 0c000000"));
+            Golden("02 01 01 05 02000000 03000000 0c000000"));
   EXPECT_EQ(Bytes(reply, 60, 64), "04000000");
 
   ReplyRecord opened{};

@@ -64,8 +64,25 @@ void Client::Pump() {
   submissions_.pop_front();
 }
 
+uint32_t Client::Imported(uint32_t block) const {
+  const uint32_t pool = world_.PoolOf(block);
+  if (pool == 0) return 1;
+  return pool < imported_.size() ? imported_[pool] : 0;
+}
+
 void Client::Step() {
-  if (!dead_) DoStep();
+  if (dead_) return;
+  if (device_.has_value() && world_.Chance(8)) {
+    const auto& pools = world_.geometry().gpu_pools;
+    imported_.resize(1 + pools.size());
+    for (uint32_t pool = 1; pool <= pools.size(); ++pool) {
+      const uint32_t incarnation = world_.incarnation(pool);
+      const bool there = pools[pool - 1].device == *device_ && incarnation % 2;
+      imported_[pool] = there ? incarnation : 0;
+    }
+    return;
+  }
+  DoStep();
 }
 
 }  // namespace kvferry::sim

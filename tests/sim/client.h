@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "daemon/core/session.h"
@@ -43,6 +44,9 @@ class Client : public core::ReplySink {
   bool posted() const { return !submissions_.empty(); }
 
   uint16_t session() const { return session_; }
+  // Its process uses the device, and imports the memory there as it comes.
+  void UseDevice(uint32_t device) { device_ = device; }
+  std::optional<uint32_t> device() const { return device_; }
   core::SessionMemory memory() const;
   // Its progress file, which readers may have mapped beyond its death.
   const std::shared_ptr<FakeFile>& progress() const { return progress_; }
@@ -78,12 +82,18 @@ class Client : public core::ReplySink {
         protocol::kProgressRecordsOffset)[record];
   }
 
+  // The memory of the block's pool that it has imported; 0: it cannot reach the
+  // block. Always 1 for one of the host.
+  uint32_t Imported(uint32_t block) const;
+
   World& world_;
   const uint16_t session_;
   FakeFile file_;
   const std::shared_ptr<FakeFile> progress_;
   bool dead_ = false;
   bool winding_down_ = false;
+  std::optional<uint32_t> device_;
+  std::vector<uint32_t> imported_;  // incarnations by pool; 0: none
   std::deque<std::vector<protocol::SubmitRecord>> submissions_;
   std::deque<protocol::ReplyRecord> replies_;
 };

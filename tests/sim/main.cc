@@ -84,19 +84,28 @@ int main(int argc, char** argv) {
       "layer, {} keys awaited, {} streams ended short\n"
       "  standby: {} blocks, {} adopted; {} stalls, {} blocks by the word of "
       "the dead, {} publications without a slot\n"
-      "  tickets in flight: {}, hand-over data seen {} times; 0 violations\n",
+      "  tickets in flight: {}, hand-over data seen {} times\n"
+      "  GPU memory: {} blocks read, {} of them pending, {} reads void; {} "
+      "written behind, {} dropped, {} promoted, {} spilled, {} lost\n"
+      "  {} devices died, {} pages were written for the dead; 0 violations\n",
       seeds, steps, totals.published, totals.evicted, totals.aborted,
       totals.pages_read, totals.leases, totals.followed, totals.layered,
       totals.awaited, totals.failed_streams, totals.standbys, totals.adopted,
       totals.stalls, totals.wills, totals.unfollowable, totals.leases_in_flight,
-      totals.hand_overs);
+      totals.hand_overs, totals.gpu_reads, totals.gpu_follows,
+      totals.gpu_misses, totals.written_behind, totals.dropped, totals.promoted,
+      totals.spilled, totals.lost, totals.gpu_deaths, totals.haunted);
   const bool did_everything =
       totals.published > 0 && totals.evicted > 0 && totals.aborted > 0 &&
       totals.pages_read > 0 && totals.leases > 0 && totals.followed > 0 &&
       totals.layered > 0 && totals.awaited > 0 && totals.failed_streams > 0 &&
       totals.standbys > 0 && totals.adopted > 0 && totals.stalls > 0 &&
       totals.wills > 0 && totals.unfollowable > 0 &&
-      totals.leases_in_flight > 0 && totals.hand_overs > 0;
+      totals.leases_in_flight > 0 && totals.hand_overs > 0 &&
+      totals.gpu_reads > 0 && totals.gpu_follows > 0 && totals.gpu_misses > 0 &&
+      totals.written_behind > 0 && totals.dropped > 0 && totals.promoted > 0 &&
+      totals.spilled > 0 && totals.lost > 0 && totals.gpu_deaths > 0 &&
+      totals.haunted > 0;
   if (!did_everything && seeds >= 50) {
     fmt::print(stderr, "something of it never happened\n");
     return 1;

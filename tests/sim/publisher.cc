@@ -12,7 +12,7 @@ using protocol::SubmitRecord;
 using protocol::SubmitType;
 
 Publisher::Publisher(World* world, uint16_t session, uint64_t slice_set)
-    : Client(world, session), slice_set_(slice_set), grants_(2) {}
+    : Client(world, session), slice_set_(slice_set) {}
 
 bool Publisher::idle() const {
   return !open_ && submissions_.empty() && replies_.empty();
@@ -22,6 +22,10 @@ bool Publisher::Mine(const Position& position) {
   return position.ended == Ended::kNo && !position.aborted &&
          (position.begun == Begun::kMine ||
           (position.begun == Begun::kUnanswered && position.block != kNoBlock));
+}
+
+bool Publisher::Stands(const Position& position) const {
+  return world_.Stands(position.block, position.incarnation);
 }
 
 uint32_t Publisher::unanswered() const {
@@ -105,15 +109,21 @@ void Publisher::BeginSome() {
     head.begin.parent_lo = handle_.chain[first - 1].lo;
     head.begin.parent_hi = handle_.chain[first - 1].hi;
   }
+  const uint32_t pool =
+      // Ranks that cannot all reach the device mostly find out before.
+      world_.Chance(alone ? 80 : 30) ? world_.PoolFor(handle_.group, device_)
+                                     : 0;
+  head.pool = static_cast<uint8_t>(pool);
   std::vector<SubmitRecord> run = {head};
   for (uint32_t i = 0; i < count; ++i) {
     SubmitRecord block = MakeRecord(SubmitType::kBeginBlock, handle_.handle);
     Position position;
     position.key = handle_.chain[first + i];
+    position.pool = pool;
     block.begin_block.key_lo = position.key.lo;
     block.begin_block.key_hi = position.key.hi;
     block.begin_block.block = kNoBlock;
-    std::vector<uint32_t>& grants = grants_[handle_.group];
+    std::vector<uint32_t>& grants = grants_[{handle_.group, pool}];
     if (alone && !grants.empty() && world_.Chance(80)) {
       position.offered = grants.back();
       grants.pop_back();
@@ -137,12 +147,14 @@ bool Publisher::WriteOne() {
   for (Position& position : positions_) {
     if (!Mine(position)) continue;
     const uint64_t left = Pages() & ~position.written;
-    if (left == 0 || world_.Chance(20)) continue;
+    const uint32_t imported = Imported(position.block);
+    if (left == 0 || imported == 0 || world_.Chance(20)) continue;
+    if (position.written == 0) position.incarnation = imported;
     const int bit =
         backwards ? 63 - std::countl_zero(left) : std::countr_zero(left);
     const uint32_t slice = static_cast<uint32_t>(bit) % World::kSlices;
     const uint32_t layer = static_cast<uint32_t>(bit) / World::kSlices;
-    world_.page(position.block, slice, layer) =
+    world_.page(position.block, slice, layer, position.incarnation) =
         World::Content(position.key, slice, layer);
     position.written |= uint64_t{1} << bit;
     return true;
@@ -162,7 +174,7 @@ void Publisher::EndSome(bool commit) {
     while (first + count < size) {
       const Position& position = positions_[first + count];
       if (!Mine(position)) break;
-      if (commit && position.written != Pages()) break;
+      if (commit && (position.written != Pages() || !Stands(position))) break;
       ++count;
     }
     if (count == 0) continue;

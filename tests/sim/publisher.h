@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/sim/client.h"
@@ -37,7 +39,9 @@ class Publisher : public Client {
     uint32_t offered = protocol::kNoBlock;
     uint32_t block = protocol::kNoBlock;
     uint32_t generation = 0;
-    uint64_t written = 0;  // bit layer * kSlices + slice
+    uint32_t pool = 0;         // that it was begun in
+    uint32_t incarnation = 0;  // of the memory that it was written into
+    uint64_t written = 0;      // bit layer * kSlices + slice
     Begun begun = Begun::kUnanswered;
     Ended ended = Ended::kNo;
     bool standby = false;
@@ -71,6 +75,9 @@ class Publisher : public Client {
   // Whether it may write the position's pages: it was given the block, or (it
   // does not wait for the answer) offered one of its own.
   static bool Mine(const Position& position);
+  // Whether it may say that it has written the position: what it wrote is in
+  // the memory that there is now.
+  bool Stands(const Position& position) const;
   uint32_t unanswered() const;
 
   // publisher_progress.cc
@@ -87,13 +94,14 @@ class Publisher : public Client {
   // publisher_replies.cc
   void TakeReply();
   void TakeOpened(const protocol::ReplyRecord& record);
-  void GiveBack(uint32_t group);
+  void GiveBack(uint32_t group, uint32_t pool);
   void TakeBegun(Position& position, const protocol::ReplyRecord& record,
                  uint32_t i);
   void TakeEnded(Position& position, const protocol::ReplyRecord& record);
 
   const uint64_t slice_set_;
-  std::vector<std::vector<uint32_t>> grants_;  // by group
+  // By group and pool.
+  std::map<std::pair<uint32_t, uint32_t>, std::vector<uint32_t>> grants_;
   bool open_ = false;
   bool opened_ = false;  // the daemon has answered
   bool closing_ = false;

@@ -41,8 +41,9 @@ void Publisher::LayerSome() {
   const uint64_t first_layer = Slices();
   for (uint32_t p = start; p < end; ++p) {
     const Position& position = positions_[p];
-    const bool written =
-        Mine(position) && (position.written & first_layer) == first_layer;
+    const bool written = Mine(position) &&
+                         (position.written & first_layer) == first_layer &&
+                         Stands(position);
     const bool elsewhere =
         position.begun == Begun::kElsewhere && !position.aborted;
     if (!written && !elsewhere && !position.committed) return;

@@ -19,11 +19,11 @@ void Publisher::TakeReply() {
   switch (static_cast<ReplyType>(record.type)) {
     case ReplyType::kGrant:
       for (uint32_t i = 0; i < record.count; ++i) {
-        grants_[record.group].push_back(record.blocks[i]);
+        grants_[{record.group, record.pool}].push_back(record.blocks[i]);
       }
       return;
     case ReplyType::kRecall:
-      GiveBack(record.group);
+      GiveBack(record.group, record.pool);
       return;
     case ReplyType::kOpened:
       TakeOpened(record);
@@ -48,11 +48,12 @@ void Publisher::TakeReply() {
   }
 }
 
-void Publisher::GiveBack(uint32_t group) {
-  std::vector<uint32_t>& grants = grants_[group];
+void Publisher::GiveBack(uint32_t group, uint32_t pool) {
+  std::vector<uint32_t>& grants = grants_[{group, pool}];
   while (!grants.empty()) {
     SubmitRecord give = MakeRecord(SubmitType::kReturn, 0);
     give.group = static_cast<uint8_t>(group);
+    give.pool = static_cast<uint8_t>(pool);
     while (!grants.empty() && give.give_back.count < 12) {
       give.give_back.blocks[give.give_back.count++] = grants.back();
       grants.pop_back();
@@ -86,7 +87,7 @@ void Publisher::TakeBegun(Position& position, const ReplyRecord& record,
     position.begun = Begun::kElsewhere;
     position.block = kNoBlock;
     if (position.offered != kNoBlock) {
-      grants_[handle_.group].push_back(position.offered);
+      grants_[{handle_.group, position.pool}].push_back(position.offered);
     }
     return;
   }

@@ -22,12 +22,19 @@ void Reader::FindAll() {
        world_.ChainOf(identity, 1 + world_.Random(World::kChainBlocks))) {
     const uint32_t slot = world_.FindSlot(key);
     if (slot == core::kNoSlot) break;
-    const uint64_t word = world_.host(slot);
-    if (protocol::UnpackResidence(word).state !=
-        protocol::ResidenceState::kReady) {
-      break;
+    const auto ready = [](uint64_t word) {
+      return protocol::UnpackResidence(word).state ==
+             protocol::ResidenceState::kReady;
+    };
+    Hit hit{key, slot, world_.gpu(slot)};
+    hit.incarnation = Imported(protocol::UnpackResidence(hit.word).block);
+    hit.in_gpu = ready(hit.word) && hit.incarnation != 0;
+    if (!hit.in_gpu) {
+      hit.word = world_.host(slot);
+      hit.incarnation = 1;
+      if (!ready(hit.word)) break;
     }
-    hits_.push_back({key, slot, word, false, false});
+    hits_.push_back(hit);
   }
 }
 
@@ -64,8 +71,8 @@ void Reader::DoStep() {
       return;
     case Phase::kValidate: {
       Hit& hit = hits_[at_];
-      hit.valid =
-          world_.host(hit.slot) == hit.word && world_.key(hit.slot) == hit.key;
+      hit.valid = world_.word(hit.slot, hit.in_gpu) == hit.word &&
+                  world_.key(hit.slot) == hit.key;
       if (hit.valid) world_.CheckNotCleared(hit.word);
       if (++at_ == hits_.size()) {
         Touch();
@@ -78,7 +85,14 @@ void Reader::DoStep() {
       for (const Hit& hit : hits_) {
         if (!hit.valid) continue;
         const uint32_t block = protocol::UnpackResidence(hit.word).block;
-        if (!world_.Holds(group_, block, hit.key)) {
+        const bool holds =
+            world_.Holds(group_, block, hit.key, hit.incarnation);
+        if (!world_.Stands(block, hit.incarnation)) {
+          ++world_.totals().gpu_misses;
+          continue;
+        }
+        if (hit.in_gpu) ++world_.totals().gpu_reads;
+        if (!holds) {
           world_.Fail(absl::StrCat("a pinned hit on block ", block,
                                    " has wrong bytes"));
         }

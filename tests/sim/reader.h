@@ -8,7 +8,9 @@
 
 namespace kvferry::sim {
 
-// Matches random prefixes step by step, reads what it hit, unpins.
+// Matches random prefixes step by step, reads what it hit, unpins. With a
+// device, it takes what it can reach of its memory before the host's, and
+// believes no bytes of a memory that is gone when it has read them.
 class Reader : public Client {
  public:
   using Client::Client;
@@ -24,6 +26,8 @@ class Reader : public Client {
     BlockKey key;
     uint32_t slot = 0;  // bucket * 8 + slot
     uint64_t word = 0;
+    bool in_gpu = false;
+    uint32_t incarnation = 1;  // of the memory that it reads
     bool pinned = false;
     bool valid = false;
   };

@@ -48,6 +48,7 @@ std::vector<BlockUse> StreamReader::promised() const {
   std::vector<BlockUse> uses;
   for (const Block& block : blocks_) {
     if (block.valid && block.passed &&
+        world_.Stands(UseOf(block.word).first, block.incarnation) &&
         block.content_epoch == world_.core().content_epoch()) {
       uses.push_back(UseOf(block.word));
     }
@@ -74,17 +75,26 @@ void StreamReader::Start() {
 void StreamReader::Find() {
   const BlockKey& key = keys_[blocks_.size()];
   const uint32_t slot = world_.FindSlot(key);
-  if (slot == core::kNoSlot) {
+  Block block;
+  if (slot != core::kNoSlot) {
+    block.word = world_.gpu(slot);
+    block.incarnation = Imported(UnpackResidence(block.word).block);
+    block.in_gpu = block.word != 0 && block.incarnation != 0;
+    if (!block.in_gpu) {
+      block.word = world_.host(slot);
+      block.incarnation = 1;
+    }
+  }
+  // Also of a key whose bytes are only where it cannot reach them.
+  if (block.word == 0) {
     Missing();
     return;
   }
   if (awaited_) ++world_.totals().awaited;
   awaited_ = false;
   ended_seen_ = false;
-  Block block;
   block.key = key;
   block.slot = slot;
-  block.word = world_.host(slot);
   block.pending = UnpackResidence(block.word).state == ResidenceState::kPending;
   blocks_.push_back(block);
   phase_ = block.pending ? Phase::kAux : Phase::kPin;
@@ -118,7 +128,7 @@ void StreamReader::Missing() {
 
 void StreamReader::Validate() {
   Block& block = blocks_.back();
-  uint64_t now = world_.host(block.slot);
+  uint64_t now = world_.word(block.slot, block.in_gpu);
   const bool same_aux = !block.pending || world_.aux(block.slot) == block.aux;
   // It may have become ready between the two looks.
   if (block.pending && UseOf(now) == UseOf(block.word) &&
@@ -143,7 +153,7 @@ void StreamReader::Validate() {
 }
 
 StreamReader::Standing StreamReader::Stands(const Block& block) const {
-  const auto now = UnpackResidence(world_.host(block.slot));
+  const auto now = UnpackResidence(world_.word(block.slot, block.in_gpu));
   const auto then = UnpackResidence(block.word);
   if (now.block != then.block || now.generation != then.generation ||
       !(world_.key(block.slot) == block.key)) {
@@ -289,8 +299,9 @@ void StreamReader::ReadWords() {
 void StreamReader::Copy() {
   const uint32_t layers = told_ == Told::kLayer ? 1 : World::kLayers;
   const auto page = static_cast<uint32_t>(copy_.size());
-  copy_.push_back(world_.page(UseOf(blocks_[ok_].word).first, page % slices(),
-                              page / slices()));
+  const Block& block = blocks_[ok_];
+  copy_.push_back(world_.page(UseOf(block.word).first, page % slices(),
+                              page / slices(), block.incarnation));
   world_.CountRead();
   if (copy_.size() == size_t{layers} * slices()) phase_ = Phase::kRecheck;
 }
@@ -299,6 +310,11 @@ void StreamReader::Recheck() {
   Block& block = blocks_[ok_];
   phase_ = Phase::kLook;
   const Standing stands = Stands(block);
+  if (!world_.Stands(UseOf(block.word).first, block.incarnation)) {
+    ++world_.totals().gpu_misses;
+    Finish(/*ok=*/false);
+    return;
+  }
   if (stands == Standing::kGone) {
     Finish(/*ok=*/false);
     return;
@@ -320,6 +336,7 @@ void StreamReader::Recheck() {
     block.passed = true;
     block.content_epoch = world_.core().content_epoch();
     ++world_.totals().followed;
+    if (block.in_gpu) ++world_.totals().gpu_follows;
   }
   block.ok = true;
   ++ok_;
@@ -358,7 +375,8 @@ void StreamReader::Unpin() {
   Block& block = blocks_[at_];
   const uint32_t number = UseOf(block.word).first;
   // In place: what was whole stays so as long as the pin does.
-  if (block.ok && !world_.Holds(group_, number, block.key)) {
+  if (block.ok && !world_.Holds(group_, number, block.key, block.incarnation) &&
+      world_.Stands(number, block.incarnation)) {
     world_.Fail(
         absl::StrCat("block ", number, " was whole and is not, under a pin"));
   }

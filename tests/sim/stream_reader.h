@@ -45,7 +45,9 @@ class StreamReader : public Client {
     uint32_t slot = 0;  // bucket * 8 + slot
     uint64_t word = 0;  // residence when it was found
     uint64_t aux = 0;
-    bool pending = false;  // when it was found
+    bool in_gpu = false;
+    uint32_t incarnation = 1;  // of the memory that it reads
+    bool pending = false;      // when it was found
     bool valid = false;
     bool layered = false;  // its first layer was read while it was written
     bool ok = false;

@@ -23,6 +23,16 @@ struct Totals {
   uint64_t stalls = 0;
   uint64_t wills = 0;         // blocks ready by what a dead writer's word said
   uint64_t unfollowable = 0;  // publications without a slot
+  uint64_t gpu_reads = 0;     // blocks read whole out of GPU memory
+  uint64_t gpu_follows = 0;   // ... while they were pending
+  uint64_t gpu_misses = 0;    // ... from a memory that was gone by then
+  uint64_t gpu_deaths = 0;
+  uint64_t haunted = 0;  // pages that devices of the dead wrote
+  uint64_t written_behind = 0;
+  uint64_t dropped = 0;
+  uint64_t promoted = 0;
+  uint64_t spilled = 0;
+  uint64_t lost = 0;
 
   Totals& operator+=(const Totals& other) {
     published += other.published;
@@ -41,6 +51,16 @@ struct Totals {
     stalls += other.stalls;
     wills += other.wills;
     unfollowable += other.unfollowable;
+    gpu_reads += other.gpu_reads;
+    gpu_follows += other.gpu_follows;
+    gpu_misses += other.gpu_misses;
+    gpu_deaths += other.gpu_deaths;
+    haunted += other.haunted;
+    written_behind += other.written_behind;
+    dropped += other.dropped;
+    promoted += other.promoted;
+    spilled += other.spilled;
+    lost += other.lost;
     return *this;
   }
 };

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "tests/sim/client.h"
+#include "tests/sim/fake_gpu.h"
 #include "tests/sim/hoarder.h"
 #include "tests/sim/publisher.h"
 #include "tests/sim/reader.h"
@@ -16,8 +17,10 @@ namespace {
 
 constexpr uint32_t kClients = 8;
 
-// Group 0 has three slices, group 1 one (as MLA has).
-protocol::Geometry MakeGeometry(uint32_t blocks_each) {
+// Group 0 has three slices, group 1 one (as MLA has). Each of the devices gives
+// memory for so many blocks of both.
+protocol::Geometry MakeGeometry(uint32_t blocks_each, uint32_t devices,
+                                uint32_t gpu_blocks_each) {
   NamespaceSpec spec;
   spec.name = "sim";
   spec.groups = {OpaqueGroup(16, 4096, World::kSlices),
@@ -25,6 +28,13 @@ protocol::Geometry MakeGeometry(uint32_t blocks_each) {
   auto geometry = protocol::PlanGeometry(
       spec, uint64_t{blocks_each} * (World::kSlices + 1) * 4096, 8 * 4096);
   KVFERRY_CHECK(geometry.ok());
+  std::vector<protocol::GpuQuota> quotas;
+  for (uint32_t device = 0; device < devices; ++device) {
+    quotas.push_back(
+        {.device = device,
+         .bytes = uint64_t{gpu_blocks_each} * (World::kSlices + 1) * 4096});
+  }
+  KVFERRY_CHECK(protocol::AddGpuPools(quotas, &*geometry).ok());
   return *geometry;
 }
 
@@ -39,21 +49,30 @@ World::World(uint64_t seed)
       pump_percent_(seed % 4 < 2 ? 20 : 100),
       // From a handful of blocks (everything is short) to where a session's
       // grants (1 %) are not zero.
-      geometry_(
-          MakeGeometry(seed % 2 == 0 ? 12 + seed % 30 : 100 + seed % 120)),
+      // A GPU has less, from next to nothing to what is hardly ever short and
+      // of which there are grants, too.
+      geometry_(MakeGeometry(
+          seed % 2 == 0 ? 12 + seed % 30 : 100 + seed % 120, seed / 12 % 3,
+          seed % 2 == 0 ? 3 + seed % 4 * 3 : 30 + seed / 2 % 3 * 60)),
+      deaths_permille_(seed % 3 == 2 ? 15 : 1),
       index_(protocol::IndexFileBytes(geometry_.bucket_count)),
       state_(protocol::StateFileBytes(geometry_.block_capacity)),
+      memories_(1 + geometry_.gpu_pools.size()),
       pages_(uint64_t{geometry_.block_capacity} * kSlices * kLayers),
       wakes_(protocol::kPublicationSlots),
       leases_(this) {
   core::NamespaceConfig config;
   config.epoch = 1;
   config.geometry = geometry_;
+  config.gpu = {.high_watermark = 0.5 + static_cast<double>(seed % 6) / 10,
+                .low_watermark = 0.4,
+                .promotion_bytes_per_second = seed % 5 * 60 * 4096};
   core_ = std::make_unique<core::NamespaceCore>(
       config,
       core::NamespaceMemory{index_.At<protocol::IndexHeader>(0),
                             state_.At<protocol::StateHeader>(0)},
       std::array<std::byte, 32>{}, NamespaceSalt{});
+  MakeGpus();
   if (seed % 25 != 4) return;
   // All slots but three are somebody's; each session has 255 records.
   constexpr uint32_t kEach = 240;
@@ -70,6 +89,14 @@ World::World(uint64_t seed)
 }
 
 World::~World() = default;
+
+void World::MakeGpus() {
+  for (uint32_t p = 0; p < geometry_.gpu_pools.size(); p += 2) {
+    gpus_.push_back(
+        std::make_unique<FakeGpu>(this, geometry_.gpu_pools[p].device,
+                                  std::vector<uint32_t>{p + 1, p + 2}));
+  }
+}
 
 std::unique_ptr<Client> World::MakeClient(uint16_t session) {
   switch (Random(10)) {
@@ -95,6 +122,14 @@ void World::AddClients() {
     const absl::Status added = core_->AddSession(
         client->session(), true, client->memory(), client.get(), now_ms_);
     if (!added.ok()) Fail(std::string(added.message()));
+    if (!gpus_.empty() && Chance(65)) {
+      const uint32_t device =
+          gpus_[Random(static_cast<uint32_t>(gpus_.size()))]->device();
+      client->UseDevice(device);
+      const absl::Status opened =
+          core_->SetSessionGpu(client->session(), device);
+      if (!opened.ok()) Fail(std::string(opened.message()));
+    }
     clients_.push_back(std::move(client));
   }
 }
@@ -165,6 +200,13 @@ void World::Operate() {
 void World::Remove(size_t which) {
   const uint16_t session = clients_[which]->session();
   const uint64_t before = core_->counters().published_blocks;
+  if (clients_[which]->device().has_value()) {
+    for (const BlockUse& use : clients_[which]->writable()) {
+      const uint32_t pool = PoolOf(use.first);
+      ghosts_.push_back(
+          {use.first, memories_[pool], now_ms_ + protocol::kGpuRestMs});
+    }
+  }
   core_->RemoveSession(session, now_ms_);
   totals_.wills += core_->counters().published_blocks - before;
   leases_.SessionEnded(session);
@@ -198,6 +240,7 @@ void World::Step() {
   }
   AddClients();
   now_ms_ += Random(pace_ms_);
+  StepGpus();
   const uint32_t dice = Random(1000);
   if (dice < 720) {
     clients_[Random(kClients)]->Step();
@@ -219,6 +262,20 @@ void World::Step() {
     if (clients_[which]->dead()) Remove(which);
   }
   if (Chance(80)) TakeWakes();
+}
+
+void World::StepGpus() {
+  for (const auto& gpu : gpus_) {
+    if (Chance(50)) gpu->Step();
+  }
+  std::erase_if(ghosts_, [this](const Ghost& ghost) {
+    return now_ms_ >= ghost.until_ms;
+  });
+  if (ghosts_.empty() || !Chance(20)) return;
+  const Ghost& ghost = ghosts_[Random(static_cast<uint32_t>(ghosts_.size()))];
+  if (memories_[PoolOf(ghost.block)] == ghost.incarnation) {
+    Scribble(ghost.block);
+  }
 }
 
 void World::CheckPins(const Client& client) {
@@ -303,6 +360,11 @@ void World::Rest() {
       client->Pump();
       idle = idle && client->idle();
     }
+    for (const auto& gpu : gpus_) {
+      gpu->WindDown();
+      gpu->Step();
+      idle = idle && gpu->idle();
+    }
     now_ms_ += 5;
     if (round % 10 == 0) core_->Tick(now_ms_);
     TakeWakes();
@@ -313,9 +375,21 @@ void World::Rest() {
   totals_.standbys += core_->counters().standby_blocks;
   totals_.adopted += core_->counters().adopted_blocks;
   totals_.stalls += core_->counters().stalled_publications;
+  for (uint32_t p = 1; p <= geometry_.gpu_pools.size(); ++p) {
+    const core::GpuPoolCounts counts = core_->gpu_counts(p);
+    totals_.written_behind += counts.written_behind;
+    totals_.dropped += counts.dropped;
+    totals_.promoted += counts.promoted;
+    totals_.spilled += counts.spilled;
+    totals_.lost += counts.lost;
+  }
   if (!idle) Fail("a client waits for what does not come");
   now_ms_ += protocol::kPublicationLingerMs + 1;
   core_->Tick(now_ms_);
+  // That may have been what made the last blocks ready.
+  for (const auto& gpu : gpus_) {
+    for (uint32_t i = 0; i < kRounds && !gpu->idle(); ++i) gpu->Step();
+  }
   Check();
   CheckRest();
 }
@@ -323,10 +397,18 @@ void World::Rest() {
 void World::CheckRest() {
   for (uint32_t g = 0; g < 2; ++g) {
     const core::GroupCounts counts = core_->counts(g);
-    if (counts.publishing != 0 || counts.quarantined != 0) {
+    if (counts.publishing != 0 || counts.quarantined != 0 ||
+        counts.in_io != 0) {
       Fail(absl::StrCat("at rest ", counts.publishing,
-                        " blocks are publishing and ", counts.quarantined,
-                        " quarantined"));
+                        " blocks are publishing, ", counts.quarantined,
+                        " quarantined and ", counts.in_io, " being copied"));
+    }
+  }
+  for (uint32_t p = 1; p <= geometry_.gpu_pools.size(); ++p) {
+    const core::GpuPoolCounts counts = core_->gpu_counts(p);
+    if (counts.publishing != 0 || counts.quarantined != 0 ||
+        counts.in_io != 0 || counts.not_clean != 0 || counts.absent != 0) {
+      Fail(absl::StrCat("at rest GPU pool ", p, " has not come to rest"));
     }
   }
   for (const auto& client : clients_) {
@@ -338,6 +420,9 @@ void World::CheckRest() {
   }
   for (uint32_t g = 0; g < 2; ++g) {
     if (core_->counts(g).granted != 0) Fail("grants outlive their session");
+  }
+  for (uint32_t p = 1; p <= geometry_.gpu_pools.size(); ++p) {
+    if (core_->gpu_counts(p).granted != 0) Fail("grants outlive their session");
   }
   if (core_->publication_count() != 0) Fail("publications outlive everybody");
   for (uint32_t slot = 0; slot < protocol::kPublicationSlots; ++slot) {

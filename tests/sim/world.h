@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <random>
 #include <set>
 #include <string>
@@ -20,6 +21,7 @@
 namespace kvferry::sim {
 
 class Client;
+class FakeGpu;
 class Hoarder;
 
 // A use of a block: what a residence word names.
@@ -32,7 +34,9 @@ using BlockUse = std::pair<uint32_t, uint32_t>;  // block, generation
 // learns of it later), publishers stand still and go on, reply rings are small
 // and drained late, touches are garbage, progress records say old things,
 // publication slots and file numbers run short and are used again at once,
-// operators clear and evict at any moment, tickets expire.
+// operators clear and evict at any moment, tickets expire. In two thirds of the
+// seeds there are GPU pools, whose devices die and come back (FakeGpu); and
+// what a dead client was writing its device goes on writing for a while.
 //
 // What it checks after every step is listed at Check().
 class World {
@@ -65,6 +69,10 @@ class World {
   // core::kNoSlot, and what a slot says.
   uint32_t FindSlot(const BlockKey& key) const;
   uint64_t host(uint32_t slot) const;
+  uint64_t gpu(uint32_t slot) const;
+  uint64_t word(uint32_t slot, bool in_gpu) const {
+    return in_gpu ? gpu(slot) : host(slot);
+  }
   uint64_t aux(uint32_t slot) const;
   BlockKey key(uint32_t slot) const;
   protocol::BlockStateWord state(uint32_t block) const;
@@ -95,8 +103,33 @@ class World {
   uint64_t& page(uint32_t block, uint32_t slice, uint32_t layer) {
     return pages_[(uint64_t{block} * kSlices + slice) * kLayers + layer];
   }
+  // The same through a mapping of the memory of that incarnation: of a memory
+  // that is gone there is something else.
+  uint64_t& page(uint32_t block, uint32_t slice, uint32_t layer,
+                 uint32_t incarnation);
   // Whether every page of the block is what the key's writers leave there.
-  bool Holds(uint32_t group, uint32_t block, const BlockKey& key);
+  bool Holds(uint32_t group, uint32_t block, const BlockKey& key,
+             uint32_t incarnation);
+  // The number of the block's pool; 0: it is in host memory.
+  uint32_t PoolOf(uint32_t block) const;
+  // The pool of a group on a device; 0: none.
+  uint32_t PoolFor(uint32_t group, std::optional<uint32_t> device) const;
+  // What the pool's record says.
+  uint32_t incarnation(uint32_t pool) const {
+    return index_.At<protocol::IndexHeader>(0)->gpu_pools[pool - 1].incarnation;
+  }
+  // Whether the block's memory is still that of the incarnation.
+  bool Stands(uint32_t block, uint32_t incarnation) const {
+    const uint32_t pool = PoolOf(block);
+    return pool == 0 || this->incarnation(pool) == incarnation;
+  }
+  // Some page of the block is overwritten.
+  void Scribble(uint32_t block);
+  // Of a device's steps, those with which it dies.
+  uint32_t deaths_permille() const { return deaths_permille_; }
+  // The pool has memory, with anything in it; or none.
+  void NewMemory(uint32_t pool);
+  void NoMemory(uint32_t pool) { memories_[pool] = 0; }
   // The use was not being written when its namespace was cleared.
   void CheckNotCleared(uint64_t residence_word);
 
@@ -123,6 +156,8 @@ class World {
   void Operate();
   void Clear();
   void Remove(size_t which);
+  void MakeGpus();
+  void StepGpus();
   void TakeWakes();
   // Validated pins stand on blocks that are ready or quarantined, under the
   // generation they were validated for, or being written if that is how they
@@ -144,12 +179,25 @@ class World {
   const uint32_t pump_percent_;
   uint64_t now_ms_ = 1000;
   protocol::Geometry geometry_;
+  const uint32_t deaths_permille_;
   FakeFile index_;
   FakeFile state_;
   std::unique_ptr<core::NamespaceCore> core_;
   std::vector<std::unique_ptr<Client>> clients_;
   // Sessions that keep publication slots open, in some seeds.
   std::vector<std::unique_ptr<Hoarder>> hoarders_;
+  std::vector<std::unique_ptr<FakeGpu>> gpus_;
+  // Blocks that devices of dead clients write: until when, through which
+  // memory.
+  struct Ghost {
+    uint32_t block = 0;
+    uint32_t incarnation = 0;
+    uint64_t until_ms = 0;
+  };
+  std::vector<Ghost> ghosts_;
+  // Incarnations of the memories that there are, by pool; 0: none.
+  std::vector<uint32_t> memories_;
+  uint64_t elsewhere_ = 0;
   std::vector<uint64_t> pages_;
   std::vector<uint64_t> wakes_;
   std::set<BlockUse> cleared_;

@@ -35,7 +35,9 @@ uint32_t World::FindSlot(const BlockKey& key) const {
   for (uint32_t b : {pair.first, pair.second}) {
     for (uint32_t i = 0; i < protocol::kSlotsPerBucket; ++i) {
       const uint32_t slot = b * protocol::kSlotsPerBucket + i;
-      if (host(slot) != 0 && this->key(slot) == key) return slot;
+      if ((host(slot) != 0 || gpu(slot) != 0) && this->key(slot) == key) {
+        return slot;
+      }
     }
   }
   return core::kNoSlot;
@@ -46,6 +48,13 @@ uint64_t World::host(uint32_t slot) const {
       .At<protocol::Bucket>(
           protocol::kHeaderBytes)[slot / protocol::kSlotsPerBucket]
       .host[slot % protocol::kSlotsPerBucket];
+}
+
+uint64_t World::gpu(uint32_t slot) const {
+  return index_
+      .At<protocol::Bucket>(
+          protocol::kHeaderBytes)[slot / protocol::kSlotsPerBucket]
+      .gpu[slot % protocol::kSlotsPerBucket];
 }
 
 uint64_t World::aux(uint32_t slot) const {
@@ -123,12 +132,60 @@ uint64_t World::Content(const BlockKey& key, uint32_t slice, uint32_t layer) {
   return Mix(key.lo ^ Mix(key.hi + slice * 16 + layer));
 }
 
-bool World::Holds(uint32_t group, uint32_t block, const BlockKey& key) {
+uint64_t& World::page(uint32_t block, uint32_t slice, uint32_t layer,
+                      uint32_t incarnation) {
+  const uint32_t pool = PoolOf(block);
+  if (pool == 0 || memories_[pool] == incarnation) {
+    return page(block, slice, layer);
+  }
+  elsewhere_ = random_();
+  return elsewhere_;
+}
+
+uint32_t World::PoolOf(uint32_t block) const {
+  for (uint32_t p = 0; p < geometry_.gpu_pools.size(); ++p) {
+    const protocol::GpuPoolPlan& pool = geometry_.gpu_pools[p];
+    if (block >= pool.first_block &&
+        block - pool.first_block < pool.block_count) {
+      return p + 1;
+    }
+  }
+  return 0;
+}
+
+uint32_t World::PoolFor(uint32_t group, std::optional<uint32_t> device) const {
+  for (uint32_t p = 0; p < geometry_.gpu_pools.size(); ++p) {
+    const protocol::GpuPoolPlan& pool = geometry_.gpu_pools[p];
+    if (pool.group == group && device == pool.device) return p + 1;
+  }
+  return 0;
+}
+
+void World::Scribble(uint32_t block) {
+  ++totals_.haunted;
+  page(block, Random(kSlices), Random(kLayers)) = random_();
+}
+
+void World::NewMemory(uint32_t pool) {
+  memories_[pool] = incarnation(pool);
+  const protocol::GpuPoolPlan& plan = geometry_.gpu_pools[pool - 1];
+  for (uint32_t i = 0; i < plan.block_count; ++i) {
+    for (uint32_t slice = 0; slice < kSlices; ++slice) {
+      for (uint32_t layer = 0; layer < kLayers; ++layer) {
+        page(plan.first_block + i, slice, layer) = random_();
+      }
+    }
+  }
+}
+
+bool World::Holds(uint32_t group, uint32_t block, const BlockKey& key,
+                  uint32_t incarnation) {
   bool holds = true;
   for (uint32_t s = 0; s < geometry_.groups[group].slice_count; ++s) {
     for (uint32_t layer = 0; layer < kLayers; ++layer) {
       CountRead();
-      holds = holds && page(block, s, layer) == Content(key, s, layer);
+      holds =
+          holds && page(block, s, layer, incarnation) == Content(key, s, layer);
     }
   }
   return holds;

@@ -22,6 +22,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/status.h"
+#include "tests/support/program_path.h"
 
 namespace kvferry::test {
 namespace {
@@ -43,7 +44,8 @@ bool Accepts(const std::string& socket_path) {
 
 }  // namespace
 
-std::string DaemonProgramPath() { return KVFERRYD_PATH; }
+std::string DaemonProgramPath() { return ProgramPath(KVFERRYD_PATH); }
+std::string GpuWorkerProgramPath() { return ProgramPath(KVFERRY_GPU_PATH); }
 
 DaemonProcess::DaemonProcess(Options options) : options_(std::move(options)) {}
 
@@ -78,9 +80,9 @@ absl::Status DaemonProcess::Restart() {
 }
 
 absl::Status DaemonProcess::Spawn() {
-  std::vector<std::string> args = {KVFERRYD_PATH,     "--socket", socket_path_,
-                                   "--directory",     directory_, "--pool-size",
-                                   options_.pool_size};
+  std::vector<std::string> args = {
+      DaemonProgramPath(), "--socket",    socket_path_,      "--directory",
+      directory_,          "--pool-size", options_.pool_size};
   args.insert(args.end(), options_.extra_args.begin(),
               options_.extra_args.end());
   std::vector<char*> argv;
@@ -115,11 +117,11 @@ absl::Status DaemonProcess::WaitForSocket() {
     if (Accepts(socket_path_)) return absl::OkStatus();
     if (Reap(absl::Milliseconds(kLookEveryMs)) >= 0) {
       return absl::FailedPreconditionError(absl::StrCat(
-          KVFERRYD_PATH, " exited with code ", exit_code_, ": ", log()));
+          DaemonProgramPath(), " exited with code ", exit_code_, ": ", log()));
     }
   }
   return absl::DeadlineExceededError(absl::StrCat(
-      KVFERRYD_PATH, " does not listen on ", socket_path_, " after ",
+      DaemonProgramPath(), " does not listen on ", socket_path_, " after ",
       absl::FormatDuration(options_.timeout), ": ", log()));
 }
 

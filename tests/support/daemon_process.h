@@ -86,6 +86,8 @@ class DaemonProcess {
 
 // The program that DaemonProcess starts.
 std::string DaemonProgramPath();
+// What that daemon starts for each GPU, unless it is told otherwise.
+std::string GpuWorkerProgramPath();
 
 }  // namespace kvferry::test
 

@@ -37,14 +37,18 @@ FakeNamespace::Buffer FakeNamespace::Allocate(uint64_t bytes) {
 }
 
 FakeNamespace::FakeNamespace(const std::vector<GroupOptions>& groups,
-                             bool map_segments)
+                             bool map_segments,
+                             const std::vector<PoolOptions>& pools,
+                             const sdk::Attachment::Options& options)
     : index_(nullptr, nullptr),
       daemon_(nullptr, nullptr),
       client_(nullptr, nullptr),
       progress_(nullptr, nullptr) {
   uint32_t capacity = 0;
   for (const GroupOptions& group : groups) capacity += group.block_count;
-  const uint32_t buckets = protocol::BucketCountFor(capacity);
+  const uint32_t host_blocks = capacity;
+  const uint32_t buckets = protocol::BucketCountFor(host_blocks);
+  for (const PoolOptions& pool : pools) capacity += pool.block_count;
   index_ = Allocate(protocol::IndexFileBytes(buckets));
   daemon_ = Allocate(protocol::kSessionDaemonFileBytes);
   client_ = Allocate(protocol::SessionClientFileBytes(capacity));
@@ -54,6 +58,8 @@ FakeNamespace::FakeNamespace(const std::vector<GroupOptions>& groups,
   index->magic = protocol::kIndexMagic;
   index->group_count = static_cast<uint32_t>(groups.size());
   index->block_capacity = capacity;
+  index->host_blocks = host_blocks;
+  index->gpu_pool_count = static_cast<uint32_t>(pools.size());
   index->bucket_count = buckets;
   uint32_t first_block = 0;
   for (size_t i = 0; i < groups.size(); ++i) {
@@ -67,8 +73,23 @@ FakeNamespace::FakeNamespace(const std::vector<GroupOptions>& groups,
     record.blocks_per_segment = groups[i].blocks_per_segment;
     record.hit_rule = static_cast<uint32_t>(groups[i].rule);
     record.trailing_blocks = groups[i].trailing_blocks;
+    record.layer_count = groups[i].layer_count;
+    record.kv_count = groups[i].kv_count;
+    record.head_count = groups[i].head_count;
+    record.head_bytes = groups[i].head_bytes;
     payload_.push_back(Allocate(record.stride_bytes * record.block_count));
     next_block_.push_back(first_block);
+    first_block += record.block_count;
+  }
+  for (size_t p = 0; p < pools.size(); ++p) {
+    protocol::GpuPoolRecord& record = index->gpu_pools[p];
+    record.device_uuid[15] = static_cast<uint8_t>(pools[p].device);
+    record.group = pools[p].group;
+    record.device = pools[p].device;
+    record.first_block = first_block;
+    record.block_count = pools[p].block_count;
+    record.incarnation.store(1, std::memory_order_relaxed);
+    next_in_pool_.push_back(first_block);
     first_block += record.block_count;
   }
   generations_.resize(capacity);
@@ -97,8 +118,7 @@ FakeNamespace::FakeNamespace(const std::vector<GroupOptions>& groups,
   memory_.progress->magic = protocol::kProgressMagic;
   memory_.progress->layout_version.store(protocol::kLayoutVersion,
                                          std::memory_order_release);
-  attachment_ =
-      std::make_unique<sdk::Attachment>(memory_, sdk::Attachment::Options{});
+  attachment_ = std::make_unique<sdk::Attachment>(memory_, options);
   if (!map_segments) return;
   for (uint32_t g = 0; g < groups.size(); ++g) {
     const uint32_t segments =
@@ -164,7 +184,8 @@ FakeNamespace::Place FakeNamespace::Locate(const BlockKey& key) const {
   for (uint32_t index : {pair.first, pair.second}) {
     for (uint32_t slot = 0; slot < kSlotsPerBucket; ++slot) {
       const protocol::Bucket& there = bucket(index);
-      if (there.host[slot].load() != 0 && there.key_lo[slot].load() == key.lo &&
+      if ((there.host[slot].load() != 0 || there.gpu[slot].load() != 0) &&
+          there.key_lo[slot].load() == key.lo &&
           there.key_hi[slot].load() == key.hi) {
         return {index, slot, true};
       }
@@ -195,6 +216,14 @@ void FakeNamespace::PutPending(const BlockKey& key, uint32_t block,
 
 void FakeNamespace::Enter(const BlockKey& key, uint32_t block,
                           ResidenceState state, uint64_t aux) {
+  const Place place = Take(key, aux);
+  bucket(place.bucket)
+      .host[place.slot]
+      .store(protocol::PackResidence({state, block, ++generations_[block]}),
+             std::memory_order_release);
+}
+
+FakeNamespace::Place FakeNamespace::Take(const BlockKey& key, uint64_t aux) {
   const auto pair = protocol::BucketsOf(key.lo, key.hi, header()->bucket_count);
   uint32_t best = pair.first;
   uint32_t best_slot = kSlotsPerBucket;
@@ -203,7 +232,10 @@ void FakeNamespace::Enter(const BlockKey& key, uint32_t block,
     uint32_t free = 0;
     uint32_t first_free = kSlotsPerBucket;
     for (uint32_t slot = kSlotsPerBucket; slot-- > 0;) {
-      if (bucket(index).host[slot].load() != 0) continue;
+      if (bucket(index).host[slot].load() != 0 ||
+          bucket(index).gpu[slot].load() != 0) {
+        continue;
+      }
       first_free = slot;
       ++free;
     }
@@ -217,9 +249,78 @@ void FakeNamespace::Enter(const BlockKey& key, uint32_t block,
   target.key_lo[best_slot].store(key.lo, std::memory_order_relaxed);
   target.key_hi[best_slot].store(key.hi, std::memory_order_relaxed);
   target.aux[best_slot].store(aux, std::memory_order_relaxed);
-  target.host[best_slot].store(
-      protocol::PackResidence({state, block, ++generations_[block]}),
-      std::memory_order_release);
+  return {best, best_slot, true};
+}
+
+uint32_t FakeNamespace::PutGpu(const BlockKey& key, uint32_t pool,
+                               ResidenceState state,
+                               protocol::PublicationRef ref) {
+  const uint32_t block = next_in_pool_[pool - 1]++;
+  const protocol::GpuPoolRecord& record = header()->gpu_pools[pool - 1];
+  KVFERRY_CHECK(block - record.first_block < record.block_count);
+  Place place = Locate(key);
+  if (!place.found) place = Take(key, protocol::PackPublicationRef(ref));
+  bucket(place.bucket)
+      .gpu[place.slot]
+      .store(protocol::PackResidence({state, block, ++generations_[block]}),
+             std::memory_order_release);
+  return block;
+}
+
+void FakeNamespace::SetGpuState(const BlockKey& key, ResidenceState state) {
+  const Place place = Locate(key);
+  KVFERRY_CHECK(place.found);
+  std::atomic<uint64_t>& word = bucket(place.bucket).gpu[place.slot];
+  protocol::Residence residence = protocol::UnpackResidence(word.load());
+  residence.state = state;
+  word.store(protocol::PackResidence(residence), std::memory_order_release);
+}
+
+void FakeNamespace::DropGpu(const BlockKey& key) {
+  const Place place = Locate(key);
+  KVFERRY_CHECK(place.found);
+  bucket(place.bucket).gpu[place.slot].store(0, std::memory_order_release);
+}
+
+void FakeNamespace::PutHostCopy(const BlockKey& key, uint32_t block) {
+  const Place place = Locate(key);
+  KVFERRY_CHECK(place.found);
+  bucket(place.bucket)
+      .host[place.slot]
+      .store(protocol::PackResidence(
+                 {ResidenceState::kReady, block, ++generations_[block]}),
+             std::memory_order_release);
+}
+
+uint64_t FakeNamespace::GpuWordOf(const BlockKey& key) const {
+  const Place place = Locate(key);
+  return place.found ? bucket(place.bucket).gpu[place.slot].load() : 0;
+}
+
+void FakeNamespace::SetIncarnation(uint32_t pool, uint32_t incarnation) {
+  header()->gpu_pools[pool - 1].incarnation.store(incarnation,
+                                                  std::memory_order_release);
+}
+
+void FakeNamespace::OpenGpu(sdk::Attachment* attachment,
+                            std::shared_ptr<gpu::Device> device,
+                            uint32_t number,
+                            const std::vector<uint32_t>& pools) {
+  sdk::GpuPools& there = attachment->gpu_pools();
+  there.SetDevice(device);
+  there.SetNumber(number);
+  for (const uint32_t pool : pools) {
+    const protocol::GpuPoolRecord& record = header()->gpu_pools[pool - 1];
+    auto imported = std::make_shared<sdk::GpuPools::Imported>();
+    absl::StatusOr<std::unique_ptr<gpu::DeviceMemory>> memory =
+        device->AllocatePrivate(record.block_count *
+                                group(record.group).stride_bytes);
+    KVFERRY_CHECK(memory.ok());
+    imported->device = device;
+    imported->memory = *std::move(memory);
+    imported->incarnation = record.incarnation.load();
+    there.Enter(pool, std::move(imported));
+  }
 }
 
 bool FakeNamespace::SetState(const BlockKey& key, ResidenceState state) {
@@ -237,6 +338,7 @@ void FakeNamespace::Erase(const BlockKey& key) {
   if (!place.found) return;
   protocol::Bucket& there = bucket(place.bucket);
   there.host[place.slot].store(0, std::memory_order_release);
+  there.gpu[place.slot].store(0, std::memory_order_release);
   there.key_lo[place.slot].store(0, std::memory_order_relaxed);
   there.key_hi[place.slot].store(0, std::memory_order_relaxed);
 }
@@ -276,10 +378,12 @@ void FakeNamespace::Reply(const protocol::ReplyRecord& record) {
                                      std::memory_order_release);
 }
 
-void FakeNamespace::Grant(uint32_t group, const std::vector<uint32_t>& blocks) {
+void FakeNamespace::Grant(uint32_t group, const std::vector<uint32_t>& blocks,
+                          uint32_t pool) {
   protocol::ReplyRecord record{};
   record.type = static_cast<uint8_t>(protocol::ReplyType::kGrant);
   record.group = static_cast<uint8_t>(group);
+  record.pool = static_cast<uint8_t>(pool);
   for (uint32_t block : blocks) {
     record.blocks[record.count++] = block;
     if (record.count == protocol::kBlocksPerReply) {

@@ -32,10 +32,24 @@ class FakeNamespace {
     HitRule rule = HitRule::kAllPrefix;
     uint32_t trailing_blocks = 0;
     uint64_t page_bytes = 64;
+    // What a page holds, for copies of an engine's memory; 0: not told.
+    uint32_t layer_count = 0;
+    uint32_t kv_count = 0;
+    uint32_t head_count = 0;
+    uint32_t head_bytes = 0;
+  };
+
+  // A GPU pool; its number is its place in the vector, from 1 on.
+  struct PoolOptions {
+    uint32_t group = 0;
+    uint32_t device = 0;  // the daemon's number
+    uint32_t block_count = 64;
   };
 
   explicit FakeNamespace(const std::vector<GroupOptions>& groups,
-                         bool map_segments = true);
+                         bool map_segments = true,
+                         const std::vector<PoolOptions>& pools = {},
+                         const sdk::Attachment::Options& options = {});
 
   sdk::Attachment& attachment() { return *attachment_; }
   const sdk::SessionMemory& memory() const { return memory_; }
@@ -64,6 +78,28 @@ class FakeNamespace {
   }
   // The slot's word for a key, 0 when it is not there.
   uint64_t WordOf(const BlockKey& key) const;
+
+  // --- GPU residences ---
+
+  // Enters a GPU residence of a key, beside its host residence if it has one,
+  // in the pool's next unused block. Returns the block.
+  uint32_t PutGpu(
+      const BlockKey& key, uint32_t pool,
+      protocol::ResidenceState state = protocol::ResidenceState::kReady,
+      protocol::PublicationRef ref = {});
+  // Changes the state of a key's GPU residence.
+  void SetGpuState(const BlockKey& key, protocol::ResidenceState state);
+  // Takes a key's GPU residence away; one without another is gone.
+  void DropGpu(const BlockKey& key);
+  // Gives a key, which stands there by its GPU residence, a host residence.
+  void PutHostCopy(const BlockKey& key, uint32_t block);
+  uint64_t GpuWordOf(const BlockKey& key) const;
+  // Odd: the pool has memory. Pools begin with 1.
+  void SetIncarnation(uint32_t pool, uint32_t incarnation);
+  // Opens `device` in an attachment, as number `number`, and gives it memory of
+  // its own for each of `pools`, in the incarnation that they have.
+  void OpenGpu(sdk::Attachment* attachment, std::shared_ptr<gpu::Device> device,
+               uint32_t number, const std::vector<uint32_t>& pools);
 
   uint16_t pins(uint32_t block) const {
     return memory_.pins[block].load(std::memory_order_acquire);
@@ -100,7 +136,8 @@ class FakeNamespace {
     return memory_.client->submit_tail.load(std::memory_order_acquire);
   }
   void Reply(const protocol::ReplyRecord& record);
-  void Grant(uint32_t group, const std::vector<uint32_t>& blocks);
+  void Grant(uint32_t group, const std::vector<uint32_t>& blocks,
+             uint32_t pool = 0);
   void Answer(uint32_t handle, protocol::PublishAnswer answer, uint32_t first,
               uint32_t count);
   // kYours or kStandby, in a block that the daemon chose.
@@ -134,6 +171,8 @@ class FakeNamespace {
     bool found = false;
   };
   Place Locate(const BlockKey& key) const;
+  // A slot for a new key, with the key in it.
+  Place Take(const BlockKey& key, uint64_t aux);
   void Enter(const BlockKey& key, uint32_t block,
              protocol::ResidenceState state, uint64_t aux);
 
@@ -143,8 +182,9 @@ class FakeNamespace {
   Buffer progress_;
   std::vector<Buffer> payload_;  // one a group
   sdk::SessionMemory memory_;
-  std::vector<uint32_t> next_block_;   // by group
-  std::vector<uint32_t> generations_;  // by block
+  std::vector<uint32_t> next_block_;    // by group
+  std::vector<uint32_t> next_in_pool_;  // by pool - 1
+  std::vector<uint32_t> generations_;   // by block
   std::unique_ptr<sdk::Attachment> attachment_;
 };
 

@@ -164,9 +164,10 @@ void RawSession::PostOpen(uint32_t handle, uint64_t publication,
 }
 
 void RawSession::PostBegin(uint32_t handle, uint32_t first,
-                           std::span<const BlockKey> keys) {
+                           std::span<const BlockKey> keys, uint8_t pool) {
   protocol::SubmitRecord record{};
   record.type = static_cast<uint8_t>(protocol::SubmitType::kBegin);
+  record.pool = pool;
   record.handle = handle;
   record.begin = {first, static_cast<uint32_t>(keys.size()), 0, 0};
   Post(record);

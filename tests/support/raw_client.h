@@ -99,8 +99,9 @@ struct RawSession {
   // Writes a record at the tail and moves the tail.
   void Post(const protocol::SubmitRecord& record);
   void PostOpen(uint32_t handle, uint64_t publication, uint32_t stall_ms = 0);
+  // `pool` 0: in the host's memory.
   void PostBegin(uint32_t handle, uint32_t first,
-                 std::span<const BlockKey> keys);
+                 std::span<const BlockKey> keys, uint8_t pool = 0);
   // kCommit or kAbort.
   void PostRange(protocol::SubmitType type, uint32_t handle, uint32_t first,
                  uint32_t count);

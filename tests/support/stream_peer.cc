@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/status.h"
+#include "tests/support/program_path.h"
 
 namespace kvferry::test {
 namespace {
@@ -46,7 +47,8 @@ absl::StatusOr<std::unique_ptr<StreamPeer>> StreamPeer::Start(
   std::unique_ptr<StreamPeer> peer(new StreamPeer());
   peer->socket_.reset(ends[0]);
   const UniqueFd theirs(ends[1]);
-  std::vector<std::string> args = {KVFERRY_STREAM_PEER_PATH, socket_path, name};
+  std::vector<std::string> args = {ProgramPath(KVFERRY_STREAM_PEER_PATH),
+                                   socket_path, name};
   std::vector<char*> argv;
   for (std::string& arg : args) argv.push_back(arg.data());
   argv.push_back(nullptr);

@@ -21,6 +21,7 @@ absl::Status BenchWake(const BenchOptions& options, RowSink* sink);
 absl::Status BenchHandoff(const BenchOptions& options, RowSink* sink);
 absl::Status BenchMemory(const BenchOptions& options, RowSink* sink);
 absl::Status BenchRedis(const BenchOptions& options, RowSink* sink);
+absl::Status BenchGpu(const BenchOptions& options, RowSink* sink);
 
 struct Bench {
   std::string_view name;

@@ -18,7 +18,8 @@ absl::Status RunBenches(const std::vector<Bench>& benches,
 
 // Runs the benchmarks and compares their rows with the floors; what falls
 // short is measured up to twice more, and counts only when it falls short each
-// time. Says so on standard error, line by line.
+// time. Says so on standard error, line by line. Rows of the emulated device
+// have to be there, and are compared with nothing.
 // Errors  kFailedPrecondition  some row falls short, or is missing
 //         also as a benchmark
 absl::Status CheckFloors(const std::vector<Bench>& benches,

@@ -16,6 +16,8 @@
 #include "tools/kvferry-bench/benches.h"
 #include "tools/kvferry-bench/check.h"
 #include "tools/kvferry-bench/floors.h"
+#include "tools/kvferry-bench/gpu_measures.h"
+#include "tools/kvferry-bench/gpu_peer.h"
 #include "tools/kvferry-bench/options.h"
 #include "tools/kvferry-bench/peer.h"
 #include "tools/kvferry-bench/row.h"
@@ -33,6 +35,7 @@ struct CommandLine {
   std::string check_file;
   std::vector<int> pin_cpus;
   bool no_pin = false;
+  bool calibrate = false;
   BenchOptions options;
 };
 
@@ -95,9 +98,22 @@ void Declare(CLI::App* app, CommandLine* line) {
                   "`match`")
       ->check(CLI::Range(1, 10'000'000))
       ->capture_default_str();
+  app->add_option("--device", line->options.gpu_device,
+                  "What `gpu` measures: GPU-..., an ordinal, emulated:N; the "
+                  "first CUDA device unless told, or else the emulated one")
+      ->type_name("DEVICE");
+  app->add_flag("--calibrate", line->calibrate,
+                "With `gpu`: a table of kernels beside copies for each length "
+                "of a run, in place of the benchmark");
 }
 
 absl::Status Run(const CommandLine& line, RowSink* sink) {
+  if (line.calibrate) {
+    if (line.name != "gpu") {
+      return absl::InvalidArgumentError("--calibrate goes with `gpu` alone");
+    }
+    return CalibrateGpu(line.options);
+  }
   const std::vector<Bench> benches = ChosenBenches(line.name);
   if (line.smoke) {
     Floors floors;
@@ -112,6 +128,13 @@ absl::Status Run(const CommandLine& line, RowSink* sink) {
 }
 
 int Main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], kGpuPeerFlag) == 0) {
+    const absl::Status status = BeGpuPeer();
+    if (status.ok()) return 0;
+    std::fprintf(stderr, "kvferry-bench: the other process: %s\n",
+                 status.ToString().c_str());
+    return 1;
+  }
   if (argc == 3 && std::strcmp(argv[1], "--peer-board") == 0) {
     const std::string_view number = argv[2];
     int fd = -1;
@@ -164,6 +187,7 @@ const std::vector<Bench>& AllBenches() {
       {"handoff", BenchHandoff},
       {"memory", BenchMemory},
       {"redis", BenchRedis},
+      {"gpu", BenchGpu},
   };
   return *benches;
 }

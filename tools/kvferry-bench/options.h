@@ -28,6 +28,9 @@ struct BenchOptions {
   uint64_t pool_bytes = 0;
   // What the other process publishes during `match`.
   uint32_t churn_blocks_per_s = 20'000;
+  // What `gpu` measures, as gpu::OpenDevice takes it; empty: the first CUDA
+  // device, or the emulated one where there is none.
+  std::string gpu_device;
 };
 
 // One of three values by the scale.

@@ -32,21 +32,40 @@ Json ToJson(const std::vector<BlockInfo>& blocks) {
     json["pins"] = block.pins;
     json["last_use_ms_ago"] = tools::JsonMs(block.last_use_ago);
     json["bytes"] = block.bytes;
+    json["gpu"] = nullptr;
+    if (block.gpu_pool != 0) {
+      Json gpu;
+      gpu["pool"] = block.gpu_pool;
+      gpu["block"] = block.gpu_block;
+      gpu["state"] = block.gpu_state;
+      gpu["pins"] = block.gpu_pins;
+      json["gpu"] = std::move(gpu);
+    }
     list.push_back(std::move(json));
   }
   return list;
 }
 
+// "pool 1, block 70, ready", or "-" for a block that is in the host alone.
+std::string GpuText(const BlockInfo& block) {
+  if (block.gpu_pool == 0) return "-";
+  return absl::StrCat("pool ", block.gpu_pool, ", block ", block.gpu_block,
+                      ", ", block.gpu_state);
+}
+
 std::string ToText(const std::vector<BlockInfo>& blocks) {
   if (blocks.empty()) return "No such block.\n";
   tools::Table table({"KEY", ">GROUP", ">BLOCK", ">GENERATION", "STATE",
-                      ">PINS", ">LAST USE", ">SIZE", ">CHILDREN", "PARENT"});
+                      ">PINS", ">LAST USE", ">SIZE", "GPU", ">GPU PINS",
+                      ">CHILDREN", "PARENT"});
   for (const BlockInfo& block : blocks) {
     table.AddRow({ToHex(block.key), absl::StrCat(block.group),
                   absl::StrCat(block.block), absl::StrCat(block.generation),
                   block.state, CountText(block.pins),
                   tools::DurationText(block.last_use_ago) + " ago",
-                  tools::BytesText(block.bytes), CountText(block.children),
+                  tools::BytesText(block.bytes), GpuText(block),
+                  block.gpu_pool == 0 ? "-" : CountText(block.gpu_pins),
+                  CountText(block.children),
                   block.parent.is_none() ? "-" : ToHex(block.parent)});
   }
   return table.Render();

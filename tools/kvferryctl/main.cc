@@ -92,6 +92,7 @@ ExitCode Main(int argc, char** argv) {
   verbs.push_back(MakeMatchVerb(app));
   verbs.push_back(MakeEvictVerb(app));
   verbs.push_back(MakeClearVerb(app));
+  verbs.push_back(MakeGpuVerb(app));
   if (const auto ended = tools::ParseCommandLine(app, argc, argv)) {
     return *ended;
   }

@@ -40,6 +40,8 @@ Json GroupJson(const NamespaceStatus& status, size_t index) {
     json["publishing"] = counts.publishing;
     json["ready"] = counts.ready;
     json["quarantined"] = counts.quarantined;
+    json["in_io"] = counts.in_io;
+    json["resting"] = counts.resting;
   }
   return json;
 }
@@ -115,7 +117,8 @@ std::string PublishingText(const std::vector<NamespaceStatus>& namespaces) {
 std::string GroupsText(const std::vector<NamespaceStatus>& namespaces) {
   tools::Table table({"NAMESPACE", ">GROUP", "NAME", ">TOKENS", ">PAGE",
                       ">SLICES", "RULE", ">BLOCKS", ">PRESENT", ">READY",
-                      ">FREE", ">GRANTED", ">PUBLISHING", ">QUARANTINED"});
+                      ">FREE", ">GRANTED", ">PUBLISHING", ">IN I/O",
+                      ">QUARANTINED", ">RESTING"});
   for (const NamespaceStatus& status : namespaces) {
     for (size_t i = 0; i < status.spec.groups.size(); ++i) {
       const GroupSpec& spec = status.spec.groups[i];
@@ -127,7 +130,8 @@ std::string GroupsText(const std::vector<NamespaceStatus>& namespaces) {
                     CountText(counts.blocks), CountText(counts.present),
                     CountText(counts.ready), CountText(counts.free),
                     CountText(counts.granted), CountText(counts.publishing),
-                    CountText(counts.quarantined)});
+                    CountText(counts.in_io), CountText(counts.quarantined),
+                    CountText(counts.resting)});
     }
   }
   return table.Render();

@@ -28,6 +28,7 @@ Json ToJson(const std::vector<SessionInfo>& sessions) {
     json["matches"] = session.matches;
     json["hit_blocks"] = session.hit_blocks;
     json["age_ms"] = tools::JsonMs(session.age);
+    json["gpu"] = session.gpu < 0 ? Json(nullptr) : Json(session.gpu);
     list.push_back(std::move(json));
   }
   return list;
@@ -37,7 +38,7 @@ std::string ToText(const std::vector<SessionInfo>& sessions) {
   if (sessions.empty()) return "No session is attached.\n";
   tools::Table table({"NAMESPACE", ">SESSION", "CLIENT", ">PID", ">UID",
                       "ACCESS", ">AGE", ">MATCHES", ">HIT BLOCKS", ">PINNED",
-                      ">GRANTED", ">PUBLICATIONS"});
+                      ">GRANTED", ">PUBLICATIONS", ">GPU"});
   for (const SessionInfo& session : sessions) {
     table.AddRow(
         {session.namespace_name, absl::StrCat(session.session),
@@ -45,7 +46,8 @@ std::string ToText(const std::vector<SessionInfo>& sessions) {
          absl::StrCat(session.uid), session.publish ? "publish" : "read",
          tools::DurationText(session.age), CountText(session.matches),
          CountText(session.hit_blocks), CountText(session.pinned_blocks),
-         CountText(session.granted), CountText(session.publications)});
+         CountText(session.granted), CountText(session.publications),
+         session.gpu < 0 ? "-" : absl::StrCat(session.gpu)});
   }
   return table.Render();
 }

@@ -1,6 +1,9 @@
 #include "base/status.h"
 
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "tools/kvferryctl/gpu_text.h"
 #include "tools/kvferryctl/verb.h"
 #include "tools/support/table.h"
 #include "tools/support/units.h"
@@ -13,7 +16,7 @@ using tools::CountText;
 using tools::DurationText;
 using tools::Json;
 
-Json ToJson(const DaemonStatus& status) {
+Json ToJson(const DaemonStatus& status, const std::vector<GpuStatus>& gpus) {
   Json json;
   json["version"] = status.version;
   json["pid"] = status.pid;
@@ -34,10 +37,24 @@ Json ToJson(const DaemonStatus& status) {
   json["doorbells"] = status.doorbells;
   json["sessions_refused"] = status.sessions_refused;
   json["sessions_closed_for_cause"] = status.sessions_closed_for_cause;
+  json["gpus"] = Json::array();
+  for (const GpuStatus& gpu : gpus) {
+    Json one;
+    one["device"] = gpu.device;
+    one["uuid"] = gpu.uuid;
+    one["configured_as"] = gpu.configured_as;
+    one["emulated"] = gpu.emulated;
+    one["state"] = gpu.state;
+    one["reason"] = gpu.reason;
+    one["pool_bytes"] = gpu.pool_bytes;
+    one["used_bytes"] = gpu.used_bytes;
+    json["gpus"].push_back(std::move(one));
+  }
   return json;
 }
 
-std::string ToText(const DaemonStatus& status) {
+std::string ToText(const DaemonStatus& status,
+                   const std::vector<GpuStatus>& gpus) {
   tools::Properties table;
   table.Add("daemon", absl::StrCat("kvferryd ", status.version, ", pid ",
                                    status.pid, ", epoch ", status.epoch,
@@ -54,6 +71,9 @@ std::string ToText(const DaemonStatus& status) {
                          status.huge_pages ? "2 MiB pages" : "4 KiB pages"));
   if (!status.memory_note.empty()) table.Add("", status.memory_note);
   table.Add("read-only", status.read_only_note);
+  for (const GpuStatus& gpu : gpus) {
+    table.Add(absl::StrCat("gpu ", gpu.device), GpuLine(gpu));
+  }
   table.Add("namespaces", CountText(status.namespace_count));
   table.Add("sessions",
             absl::StrCat(CountText(status.session_count), " attached, ",
@@ -70,12 +90,13 @@ std::string ToText(const DaemonStatus& status) {
 class StatusVerb : public Verb {
  public:
   explicit StatusVerb(CLI::App& app)
-      : Verb(app, "status", "The daemon: memory, sessions, event loop") {}
+      : Verb(app, "status", "The daemon: memory, GPUs, sessions, event loop") {}
 
   absl::Status Run(Context& context) override {
     KVFERRY_ASSIGN_OR_RETURN(AdminClient * admin, context.Admin());
     KVFERRY_ASSIGN_OR_RETURN(DaemonStatus status, admin->Status());
-    context.Print(ToJson(status), ToText(status));
+    KVFERRY_ASSIGN_OR_RETURN(const std::vector<GpuStatus> gpus, admin->Gpus());
+    context.Print(ToJson(status, gpus), ToText(status, gpus));
     return absl::OkStatus();
   }
 };

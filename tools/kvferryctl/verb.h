@@ -81,6 +81,7 @@ std::unique_ptr<Verb> MakeBlocksVerb(CLI::App& app);
 std::unique_ptr<Verb> MakeMatchVerb(CLI::App& app);
 std::unique_ptr<Verb> MakeEvictVerb(CLI::App& app);
 std::unique_ptr<Verb> MakeClearVerb(CLI::App& app);
+std::unique_ptr<Verb> MakeGpuVerb(CLI::App& app);
 
 }  // namespace kvferry::ctl
 

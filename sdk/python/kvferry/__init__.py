@@ -8,6 +8,7 @@ from kvferry import errors
 from kvferry._core import (
     Admin,
     Client,
+    Gpu,
     GroupSpec,
     Hasher,
     LookupResult,
@@ -19,10 +20,12 @@ from kvferry._core import (
     Publication,
     Stream,
     TicketContent,
+    Transfer,
     default_socket_path,
     version,
 )
 from kvferry.errors import Error
+from kvferry.tensors import paged_memory
 
 # What Publication.outcomes() holds, by its bytes.
 OUTCOMES = (
@@ -42,6 +45,7 @@ __all__ = [
     "Admin",
     "Client",
     "Error",
+    "Gpu",
     "GroupSpec",
     "Hasher",
     "LookupResult",
@@ -53,7 +57,9 @@ __all__ = [
     "Publication",
     "Stream",
     "TicketContent",
+    "Transfer",
     "default_socket_path",
     "errors",
+    "paged_memory",
     "version",
 ]

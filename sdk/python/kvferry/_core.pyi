@@ -9,7 +9,7 @@ Errors    A failed call raises the class of kvferry.errors for its code; its
 GIL       Given up by every call that can wait, copies bytes, or works on more
           than 512 keys. The SDK's own threads never take it.
 Threads   A Client is used by any number of threads, every other object by one
-          at a time.
+          at a time; but a Gpu and a Transfer are anybody's.
           Another call meanwhile raises FailedPrecondition, whatever it is.
           close() of a Client beside a call of another thread is safe: the call
           ends as it would have.
@@ -19,15 +19,15 @@ Lifetime  A page's view, and whatever was made from it by the buffer protocol
           when that is closed. A Publication's views keep their memory mapped,
           but nobody else from having it: never write to one after the commit,
           abort or end of its block.
-Signals   Waits of a Stream end with KeyboardInterrupt within 100 ms; other
-          calls end with their timeout.
+Signals   Waits of a Stream and a Transfer end with KeyboardInterrupt within
+          100 ms; other calls end with their timeout.
 Pickle    Refused (TypeError), also by copy.
 Fork      In a forked child every call raises FailedPrecondition; attach anew.
 """
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from typing_extensions import Buffer
 
@@ -103,6 +103,9 @@ class Client:
         spin: float = 20e-6,  # seconds; 0: never
         wait_for_memory: bool = True,
         reattach: bool = True,
+        # "host": a hit is what every process can read; "any": GPU memory, too,
+        # for a process that decides and has others read.
+        residences: str = "host",
     ) -> None: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
@@ -171,6 +174,9 @@ class Client:
         slice_count: int = 0,
         stall_timeout: float = 30.0,
         standby: bool = True,
+        # "gpu": in the pool of the client's Gpu, where there is room; else in
+        # host memory.
+        residence: str = "host",
     ) -> Publication: ...
     # Whole blocks, block_bytes each: one buffer a key, or one buffer with all
     # of them. How many are visible.
@@ -253,6 +259,9 @@ class Prefix:
     def __bool__(self) -> bool: ...
     def first_block(self, group: int = 0) -> int: ...
     def block_count(self, group: int = 0) -> int: ...
+    # "host", "gpu"; "none" for a block that is not pinned.
+    def residence(self, position: int, group: int = 0) -> str: ...
+    # Raises FailedPrecondition for one that is pinned in a GPU (Gpu.pull).
     def page(self, position: int, slice: int = 0, group: int = 0) -> Page: ...
     # Raises Aborted when what was read so far cannot be trusted.
     def check(self) -> None: ...
@@ -299,7 +308,11 @@ class PagedLayer:
     ) -> None: ...
 
 class PagedMemory:
-    """Where an engine keeps a group's KV. `owner` is kept alive with it."""
+    """Where an engine keeps a group's KV. `owner` is kept alive with it.
+    kvferry.paged_memory makes one of tensors.
+
+    `on_device`: the addresses are a GPU's. Calls that copy by the processor
+    refuse it (FailedPrecondition), those of a Gpu want it."""
 
     def __init__(
         self,
@@ -311,7 +324,10 @@ class PagedMemory:
         slice_count: int = 0,
         sub_blocks: int = 1,
         owner: object = None,
+        on_device: bool = False,
     ) -> None: ...
+    @property
+    def on_device(self) -> bool: ...
     def gather(
         self, engine_block: int, slice: int, page: Buffer, valid_tokens: int = 0
     ) -> None: ...
@@ -338,7 +354,10 @@ class Publication:
     def outcome(self, position: int) -> str: ...
     # One byte a block, an index into kvferry.OUTCOMES.
     def outcomes(self, first: int, count: int) -> bytes: ...
-    # Writable; None when there is nothing to write.
+    # Where a block that is to be written lies: "host", "gpu"; "none" for
+    # others.
+    def residence(self, position: int) -> str: ...
+    # Writable; None when there is nothing to write, or it is in a GPU.
     def page(self, position: int, slice: int = 0) -> Page | None: ...
     # Fills the pages of [first, first + n) that are to be written from the
     # engine's blocks; how many blocks were.
@@ -419,6 +438,135 @@ class Stream:
         trace: TracebackType | None,
     ) -> None: ...
 
+# A queue of GPU work: a cudaStream_t as an integer, an object with
+# `cuda_stream` (torch.cuda.Stream) or `__cuda_stream__`, or None for the
+# device's default stream. It must live until what is queued is done.
+CudaStream: TypeAlias = int | object | None
+
+class Transfer:
+    """Blocks on their way from or to a GPU. It ends by itself, also when this
+    object is gone; what it copies from and to is kept until then."""
+
+    def done(self) -> bool: ...
+    # Raises how it ended badly (Aborted: it was a miss); Unavailable while it
+    # is under way.
+    def check(self) -> None: ...
+    def wait(self, timeout: float | None = None) -> None: ...
+    # What `stream` is given from here on begins when the first `layers` layers
+    # (0: all) have landed. Does not wait; check() before what was computed from
+    # them is used.
+    def order_after(
+        self, stream: CudaStream = None, layers: int = 0
+    ) -> None: ...
+    # Positions of a pull that failed, or of a publication that were not to be
+    # written. Raises Unavailable while it is under way.
+    @property
+    def skipped(self) -> list[int]: ...
+    @property
+    def nbytes(self) -> int: ...
+
+class Gpu:
+    """A client's device: blocks into and out of an engine's tensors there.
+
+    A copy begins when what `stream` had been given before the call is done;
+    the stream does not wait for it unless Transfer.order_after has it. A
+    stream that is being captured for a graph is refused (FailedPrecondition).
+    engine_blocks are a buffer of int64 or uint64; -1 is skipped."""
+
+    # `device`: "" the thread's current one, "N" an ordinal, "GPU-..." a UUID,
+    # "emulated:N" host memory, for tests. 0 is the default of the numbers.
+    def __init__(
+        self,
+        client: Client,
+        device: str = "",
+        *,
+        side_streams: int = 0,
+        register_host_memory: bool = True,
+        staging_bytes: int = 0,
+    ) -> None: ...
+    @property
+    def uuid(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def emulated(self) -> bool: ...
+    # Whether the namespace has GPU memory that this process has imported.
+    @property
+    def has_pool(self) -> bool: ...
+    # Raises why it has none.
+    def check_pool(self) -> None: ...
+    # The pins are the transfer's, `prefix` is empty; unless this raises. Raises
+    # FailedPrecondition while views of the prefix's pages are alive.
+    def pull(
+        self,
+        prefix: Prefix,
+        memory: PagedMemory,
+        engine_blocks: Buffer,
+        stream: CudaStream = None,
+        *,
+        group: int = 0,
+        first: int = 0,
+        last_tokens: int = 0,
+        layers_a_piece: int = 0,
+    ) -> Transfer: ...
+    # Each (group, memory, engine_blocks[, first[, last_tokens]]).
+    def pull_groups(
+        self,
+        prefix: Prefix,
+        pulls: Sequence[
+            tuple[int, PagedMemory, Buffer]
+            | tuple[int, PagedMemory, Buffer, int]
+            | tuple[int, PagedMemory, Buffer, int, int]
+        ],
+        stream: CudaStream = None,
+        *,
+        layers_a_piece: int = 0,
+    ) -> Transfer: ...
+    # One engine block a key of the Stream, which is as a released one after.
+    def follow(
+        self,
+        prompt: Stream,
+        memory: PagedMemory,
+        engine_blocks: Buffer,
+        stream: CudaStream = None,
+        *,
+        last_tokens: int = 0,
+        layers_a_piece: int = 0,
+    ) -> Transfer: ...
+    # Positions [first, first + n). With less than all layers nothing is
+    # committed, but told to readers as Publication.commit_layers does.
+    # Publication.close waits for it.
+    def publish(
+        self,
+        publication: Publication,
+        first: int,
+        memory: PagedMemory,
+        engine_blocks: Buffer,
+        stream: CudaStream = None,
+        *,
+        last_tokens: int = 0,
+        first_layer: int = 0,
+        layer_count: int = 0,
+        commit: bool = True,
+    ) -> Transfer: ...
+    # A page's address for the device's own reads or writes; None: it cannot
+    # reach it.
+    def prefix_page(
+        self, prefix: Prefix, position: int, slice: int = 0, group: int = 0
+    ) -> int | None: ...
+    def publication_page(
+        self, publication: Publication, position: int, slice: int = 0
+    ) -> int | None: ...
+    # Waits until its transfers have ended.
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
 class Admin:
     """What an operator asks the daemon (kvferry_admin.h). Structs are dicts
     with the C structs' field names; durations are seconds, and without `_ns`
@@ -457,5 +605,10 @@ class Admin:
         trace: TracebackType | None,
     ) -> None: ...
 
+# (address, shape, strides in bytes, bytes an item, device) of what has DLPack
+# or the buffer protocol.
+def _tensor_place(
+    tensor: Any,
+) -> tuple[int, tuple[int, ...], tuple[int, ...], int, str]: ...
 def version() -> str: ...
 def default_socket_path() -> str: ...

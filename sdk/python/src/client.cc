@@ -15,6 +15,7 @@
 #include "sdk/python/src/numbers.h"
 #include "sdk/python/src/publication.h"
 #include "sdk/python/src/publish.h"
+#include "sdk/python/src/residence.h"
 #include "sdk/python/src/stream.h"
 #include "sdk/python/src/text.h"
 #include "sdk/python/src/ticket.h"
@@ -64,7 +65,7 @@ void Attach(Client* self, const std::string& name,
             bool create, bool publish,
             const std::optional<std::string>& client_name,
             std::optional<double> timeout, double spin, bool wait_for_memory,
-            bool reattach) {
+            bool reattach, const std::string& residences) {
   const std::vector<kvf_group_spec> specs = ToC(groups);
   kvf_namespace_spec spec{};
   spec.size = sizeof(spec);
@@ -89,6 +90,8 @@ void Attach(Client* self, const std::string& name,
   options.timeout_ns = TimeoutNs(timeout, "timeout");
   if (options.timeout_ns == 0) options.timeout_ns = 1;
   options.spin_ns = spin == 0 ? -1 : DurationNs(spin, "spin");
+
+  options.residences = ResidencesToFind(residences);
 
   kvf_client* client = nullptr;
   kvf_status status;
@@ -199,7 +202,8 @@ void BindClient(nb::module_& module) {
            nb::arg("accept_existing") = false, nb::arg("create") = true,
            nb::arg("publish") = true, nb::arg("client_name") = nb::none(),
            nb::arg("timeout").none() = 10.0, nb::arg("spin") = 20e-6,
-           nb::arg("wait_for_memory") = true, nb::arg("reattach") = true)
+           nb::arg("wait_for_memory") = true, nb::arg("reattach") = true,
+           nb::arg("residences") = "host")
       .def("close", &Client::Close,
            "Ends the session; what was made from it stays usable.")
       .def("__enter__", [](nb::handle self) { return nb::borrow(self); })

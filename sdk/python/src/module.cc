@@ -6,6 +6,7 @@
 #include "sdk/python/src/admin.h"
 #include "sdk/python/src/client.h"
 #include "sdk/python/src/errors.h"
+#include "sdk/python/src/gpu.h"
 #include "sdk/python/src/group_spec.h"
 #include "sdk/python/src/keys.h"
 #include "sdk/python/src/match.h"
@@ -14,7 +15,9 @@
 #include "sdk/python/src/prefix.h"
 #include "sdk/python/src/publication.h"
 #include "sdk/python/src/stream.h"
+#include "sdk/python/src/tensor_place.h"
 #include "sdk/python/src/ticket.h"
+#include "sdk/python/src/transfer.h"
 
 namespace nb = nanobind;
 
@@ -28,6 +31,7 @@ NB_MODULE(_core, module) {
   BindGroupSpec(module);
   BindPage(module);
   BindPaged(module);
+  BindTensorPlace(module);
   BindHasher(module);
   BindLookupResult(module);
   BindPrefix(module);
@@ -35,6 +39,8 @@ NB_MODULE(_core, module) {
   BindStream(module);
   BindTicketContent(module);
   BindClient(module);
+  BindTransfer(module);
+  BindGpu(module);
   BindAdmin(module);
   module.def("version", &kvf_version, "The SDK's version, as in \"0.1.0\".");
   module.def("default_socket_path", &kvf_default_socket_path,

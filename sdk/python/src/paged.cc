@@ -58,7 +58,7 @@ std::string LayerRepr(const PagedLayer& layer) {
 void ConstructMemory(PagedMemory* self, const GroupSpec& group,
                      const std::vector<PagedLayer>& layers, int64_t block_count,
                      int64_t slice_first, int64_t slice_count,
-                     int64_t sub_blocks, nb::object owner) {
+                     int64_t sub_blocks, nb::object owner, bool on_device) {
   std::vector<kvf_paged_layer> c_layers;
   c_layers.reserve(layers.size());
   for (const PagedLayer& layer : layers) c_layers.push_back(layer.ToC());
@@ -72,12 +72,14 @@ void ConstructMemory(PagedMemory* self, const GroupSpec& group,
   options.slice_first = Uint32(slice_first, "slice_first");
   options.slice_count = Uint32(slice_count, "slice_count");
   options.sub_blocks = Uint32(sub_blocks, "sub_blocks");
+  if (on_device) options.flags |= KVF_PAGED_DEVICE;
   kvf_paged* paged = nullptr;
   Check(kvf_paged_create(&options, &paged));
   new (self)
-      PagedMemory(paged, std::move(owner),
+      PagedMemory(paged, std::move(owner), on_device,
                   "<kvferry.PagedMemory of " + std::to_string(block_count) +
-                      " blocks, " + std::to_string(layers.size()) + " layers>");
+                      " blocks, " + std::to_string(layers.size()) + " layers" +
+                      (on_device ? ", on a device>" : ">"));
 }
 
 void Gather(const PagedMemory& paged, int64_t engine_block, int64_t slice,
@@ -150,12 +152,14 @@ void BindPaged(nb::module_& module) {
 
   nb::class_<PagedMemory> memory(
       module, "PagedMemory", nb::type_slots(memory_slots),
-      "Where an engine keeps a group's KV. `owner` is kept alive with it.");
+      "Where an engine keeps a group's KV. `owner` is kept alive with it.\n"
+      "kvferry.paged_memory makes one of tensors.");
   memory
       .def("__init__", &ConstructMemory, nb::arg("group"), nb::arg("layers"),
            nb::arg("block_count"), nb::kw_only(), nb::arg("slice_first") = 0,
            nb::arg("slice_count") = 0, nb::arg("sub_blocks") = 1,
-           nb::arg("owner") = nb::none())
+           nb::arg("owner") = nb::none(), nb::arg("on_device") = false)
+      .def_prop_ro("on_device", &PagedMemory::on_device)
       .def("gather", &Gather, nb::arg("engine_block"), nb::arg("slice"),
            nb::arg("page"), nb::arg("valid_tokens") = 0,
            "Copies one slice of an engine's block into a page.")

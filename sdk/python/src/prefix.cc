@@ -8,6 +8,7 @@
 #include "sdk/python/src/gil.h"
 #include "sdk/python/src/no_pickle.h"
 #include "sdk/python/src/numbers.h"
+#include "sdk/python/src/residence.h"
 
 namespace kvferry::python {
 namespace {
@@ -75,6 +76,14 @@ uint32_t Prefix::block_count(int64_t group) {
   return kvf_prefix_block_count(pins_->get(), group_index);
 }
 
+const char* Prefix::residence(int64_t position, int64_t group) {
+  const uint32_t block = Uint32(position, "position");
+  const uint32_t group_index = Uint32(group, "group");
+  const ExclusiveUse use(exclusive_, kWhat);
+  if (pins_ == nullptr) return ResidenceName(KVF_RESIDENCE_NONE);
+  return ResidenceName(kvf_prefix_residence(pins_->get(), block, group_index));
+}
+
 PageView Prefix::page(int64_t position, int64_t slice, int64_t group) {
   const uint32_t block = Uint32(position, "position");
   const uint32_t slice_index = Uint32(slice, "slice");
@@ -115,6 +124,19 @@ void Prefix::CopyTo(const PagedMemory& paged, const Buffer& engine_blocks,
                            blocks.size(), paged.get(), blocks.data(), tail);
   }
   python::Check(status);
+}
+
+const Pins& Prefix::FilledInUse() const {
+  if (pins_ == nullptr) Raise(KVF_INVALID_ARGUMENT, "prefix: empty");
+  return *pins_;
+}
+
+void Prefix::CheckNoViewsInUse() const {
+  if (pins_->views() == 0) return;
+  Raise(KVF_FAILED_PRECONDITION,
+        "prefix: " + std::to_string(pins_->views()) +
+            " views of its pages are alive, which keep the pins; there must "
+            "be none");
 }
 
 size_t Prefix::views() {
@@ -159,6 +181,10 @@ void BindPrefix(nb::module_& module) {
       .def("block_count", &Prefix::block_count, nb::arg("group") = 0,
            "Pinned blocks are positions [first_block, first_block +\n"
            "block_count) of the group's keys.")
+      .def("residence", &Prefix::residence, nb::arg("position"),
+           nb::arg("group") = 0,
+           "Where a pinned block lies: \"host\", \"gpu\"; \"none\" for one\n"
+           "that is not pinned.")
       .def("page", &Prefix::page, nb::arg("position"), nb::arg("slice") = 0,
            nb::arg("group") = 0, "One page, read-only.")
       .def("check", &Prefix::Check,

@@ -13,6 +13,7 @@
 #include "sdk/python/src/buffers.h"
 #include "sdk/python/src/client.h"
 #include "sdk/python/src/exclusive.h"
+#include "sdk/python/src/gil.h"
 #include "sdk/python/src/page.h"
 #include "sdk/python/src/paged.h"
 
@@ -30,6 +31,9 @@ class Pins : public PageOwner {
   void Match(const ClientRef& client, const kvf_group_keys* groups,
              size_t group_count, size_t key_count);
   void Release();
+  // Somebody else has them: it is empty.
+  void Taken() { key_count_ = 0; }
+  const ClientRef& client() const { return client_; }
   kvf_prefix* get() const { return prefix_; }
 
  private:
@@ -54,21 +58,55 @@ class Prefix {
   uint64_t tokens();
   uint32_t first_block(int64_t group);
   uint32_t block_count(int64_t group);
+  const char* residence(int64_t position, int64_t group);
   PageView page(int64_t position, int64_t slice, int64_t group);
   void Check();
   void CopyTo(const PagedMemory& paged, const Buffer& engine_blocks,
               int64_t group, int64_t first, int64_t last_tokens);
+  // Has `take`, a call of the C interface without the GIL, take the pins over.
+  // Errors  FailedPrecondition  views of pages are alive, which need them
+  //         InvalidArgument     it is empty
+  template <typename Take>
+  kvf_status TakeOver(const Take& take);
+  // Has `look` read it, which keeps the GIL.
+  // Errors  InvalidArgument  it is empty
+  template <typename Look>
+  kvf_status Read(const Look& look);
   size_t views();
   void Release();
   std::string Repr();
 
  private:
+  // Errors  InvalidArgument  it is empty
+  const Pins& FilledInUse() const;
+  // Errors  FailedPrecondition  views are alive
+  void CheckNoViewsInUse() const;
   void ReleaseInUse();
 
   Exclusive exclusive_;
   std::shared_ptr<Pins> pins_;
   std::vector<std::weak_ptr<Pins>> deferred_;
 };
+
+template <typename Take>
+kvf_status Prefix::TakeOver(const Take& take) {
+  const ExclusiveUse use(exclusive_, "prefix");
+  const Pins& pins = FilledInUse();
+  CheckNoViewsInUse();
+  kvf_status status;
+  {
+    const GilRelease release;
+    status = take(pins.get());
+  }
+  if (status == KVF_OK) pins_->Taken();
+  return status;
+}
+
+template <typename Look>
+kvf_status Prefix::Read(const Look& look) {
+  const ExclusiveUse use(exclusive_, "prefix");
+  return look(FilledInUse().get());
+}
 
 // kvferry.Prefix
 void BindPrefix(nanobind::module_& module);

@@ -9,6 +9,7 @@
 #include "sdk/python/src/gil.h"
 #include "sdk/python/src/no_pickle.h"
 #include "sdk/python/src/numbers.h"
+#include "sdk/python/src/residence.h"
 
 namespace kvferry::python {
 namespace {
@@ -93,6 +94,12 @@ nb::bytes Publication::outcomes(int64_t first, int64_t count) {
   }
   Check(status);
   return result;
+}
+
+const char* Publication::residence(int64_t position) {
+  const uint32_t block = Uint32(position, "position");
+  const ExclusiveUse use(exclusive_, kWhat);
+  return ResidenceName(kvf_publication_residence(get(), block));
 }
 
 std::optional<PageView> Publication::page(int64_t position, int64_t slice) {
@@ -214,7 +221,11 @@ void BindPublication(nb::module_& module) {
            "One byte a block, an index into kvferry.OUTCOMES.")
       .def("page", &Publication::page, nb::arg("position"),
            nb::arg("slice") = 0,
-           "A page to fill; None when there is nothing to write.")
+           "A page to fill; None when there is nothing to write, or it is in\n"
+           "a GPU.")
+      .def("residence", &Publication::residence, nb::arg("position"),
+           "Where a block that is to be written lies: \"host\", \"gpu\";\n"
+           "\"none\" for others.")
       .def("fill", &Publication::Fill, nb::arg("first"), nb::arg("paged"),
            nb::arg("engine_blocks"), nb::kw_only(), nb::arg("last_tokens") = 0,
            "Fills the pages of [first, first + n) that are to be written from\n"

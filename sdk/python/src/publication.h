@@ -45,6 +45,7 @@ class Publication {
   uint32_t size();
   const char* outcome(int64_t position);
   nanobind::bytes outcomes(int64_t first, int64_t count);
+  const char* residence(int64_t position);
   std::optional<PageView> page(int64_t position, int64_t slice);
   uint32_t Fill(int64_t first, const PagedMemory& paged,
                 const Buffer& engine_blocks, int64_t last_tokens);
@@ -57,7 +58,7 @@ class Publication {
   void Close(std::optional<double> timeout);
   std::string Repr();
 
-  // For a ticket, in an ExclusiveUse of exclusive().
+  // For a ticket or a GPU, in an ExclusiveUse of exclusive().
   kvf_publication* get() const { return handle_->get(); }
   Exclusive& exclusive() { return exclusive_; }
 

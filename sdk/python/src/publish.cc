@@ -1,6 +1,7 @@
 #include "sdk/python/src/publish.h"
 
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
 
 #include <deque>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "sdk/python/src/gil.h"
 #include "sdk/python/src/numbers.h"
 #include "sdk/python/src/publication.h"
+#include "sdk/python/src/residence.h"
 
 namespace kvferry::python {
 namespace {
@@ -21,7 +23,7 @@ namespace nb = nanobind;
 nb::object OpenPublication(const Client& client, uint64_t engine_instance,
                            uint64_t publication, int64_t slice_first,
                            int64_t slice_count, double stall_timeout,
-                           bool standby) {
+                           bool standby, const std::string& residence) {
   const ClientRef handle = client.handle();
   kvf_publication_options options{};
   options.size = sizeof(options);
@@ -30,6 +32,7 @@ nb::object OpenPublication(const Client& client, uint64_t engine_instance,
   options.slice_first = Uint32(slice_first, "slice_first");
   options.slice_count = Uint32(slice_count, "slice_count");
   options.stall_timeout_ns = DurationNs(stall_timeout, "stall_timeout");
+  options.residence = ResidenceToWrite(residence);
   if (!standby) options.flags |= KVF_PUBLISH_NO_STANDBY;
   kvf_publication* opened = nullptr;
   kvf_status status;
@@ -157,8 +160,10 @@ void BindClientPublish(nb::class_<Client>& client) {
            nb::arg("engine_instance") = 0, nb::arg("publication") = 0,
            nb::arg("slice_first") = 0, nb::arg("slice_count") = 0,
            nb::arg("stall_timeout") = 30.0, nb::arg("standby") = true,
+           nb::arg("residence") = "host",
            "Blocks to write. Ranks that write slices of the same blocks give\n"
-           "the same engine_instance and publication.")
+           "the same engine_instance and publication. `residence` \"gpu\" has\n"
+           "them in the pool of the client's Gpu where there is room.")
       .def("publish", &Publish, nb::arg("keys"), nb::arg("blocks"),
            nb::kw_only(), nb::arg("group") = 0, nb::arg("parent") = nb::none(),
            nb::arg("timeout").none() = 5.0,

@@ -4,14 +4,13 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 
-#include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "sdk/python/src/errors.h"
 #include "sdk/python/src/gil.h"
 #include "sdk/python/src/no_pickle.h"
 #include "sdk/python/src/numbers.h"
+#include "sdk/python/src/wait_steps.h"
 
 namespace kvferry::python {
 namespace {
@@ -19,15 +18,7 @@ namespace {
 namespace nb = nanobind;
 
 constexpr char kWhat[] = "stream";
-// How long a wait may keep the interpreter from its signals (Ctrl-C).
-constexpr int64_t kStepNs = 100'000'000;
 constexpr size_t kHandOverBytesMax = 4096;
-
-int64_t NowNs() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 }  // namespace
 
@@ -41,6 +32,14 @@ kvf_stream* Stream::get() const {
     Raise(KVF_FAILED_PRECONDITION, "stream: released");
   }
   return handle_->get();
+}
+
+void Stream::CheckNoViewsInUse() const {
+  if (handle_->views() == 0) return;
+  Raise(KVF_FAILED_PRECONDITION,
+        "stream: " + std::to_string(handle_->views()) +
+            " views of its pages are alive, which keep the pins; there must "
+            "be none");
 }
 
 kvf_stream_state Stream::StateInUse() const {
@@ -85,31 +84,10 @@ bool Stream::Poll() {
 
 template <typename Wait>
 void Stream::WaitInSteps(std::optional<double> timeout, const Wait& wait) {
-  const int64_t timeout_ns = TimeoutNs(timeout, "timeout");
   const ExclusiveUse use(exclusive_, kWhat);
   kvf_stream* const stream = get();
-  const int64_t start_ns = NowNs();
-  for (;;) {
-    int64_t step_ns = kStepNs;
-    bool last = false;
-    if (timeout_ns >= 0) {
-      const int64_t left_ns =
-          std::max<int64_t>(timeout_ns - (NowNs() - start_ns), 0);
-      last = left_ns <= kStepNs;
-      step_ns = std::min(left_ns, kStepNs);
-    }
-    kvf_status status;
-    {
-      const GilRelease release;
-      status = wait(stream, step_ns);
-    }
-    // The wait goes on where it was: what changes between two steps is seen.
-    if (status != KVF_DEADLINE_EXCEEDED || last) {
-      python::Check(status);
-      return;
-    }
-    if (PyErr_CheckSignals() != 0) throw nb::python_error();
-  }
+  python::Check(python::WaitInSteps(
+      timeout, [&](int64_t ns) { return wait(stream, ns); }));
 }
 
 void Stream::WaitChunk(int64_t blocks, std::optional<double> timeout) {
@@ -286,7 +264,7 @@ nb::object OpenStream(const Client& client, const Buffer& keys, int64_t group,
   }
   Check(status);
   nb::object object = nb::inst_alloc(nb::type<Stream>());
-  new (nb::inst_ptr<Stream>(object)) Stream(std::move(owner));
+  new (nb::inst_ptr<Stream>(object)) Stream(std::move(owner), options.group);
   nb::inst_mark_ready(object);
   return object;
 }

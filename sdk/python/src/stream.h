@@ -12,6 +12,7 @@
 #include "sdk/python/src/buffers.h"
 #include "sdk/python/src/client.h"
 #include "sdk/python/src/exclusive.h"
+#include "sdk/python/src/gil.h"
 #include "sdk/python/src/page.h"
 #include "sdk/python/src/paged.h"
 
@@ -35,8 +36,8 @@ class StreamHandle : public PageOwner {
 // followed by.
 class Stream {
  public:
-  explicit Stream(std::shared_ptr<StreamHandle> handle)
-      : handle_(std::move(handle)) {}
+  Stream(std::shared_ptr<StreamHandle> handle, uint32_t group)
+      : handle_(std::move(handle)), group_(group) {}
 
   kvf_stream_state state();
   void Check();
@@ -52,6 +53,12 @@ class Stream {
               std::optional<double> timeout, int64_t slice_first,
               int64_t slice_count, bool whole_blocks);
   nanobind::bytes hand_over();
+  uint32_t group() const { return group_; }
+  // Has `take`, a call of the C interface without the GIL, take the stream
+  // over; it is as a released one then.
+  // Errors  FailedPrecondition  views of pages are alive; released
+  template <typename Take>
+  kvf_status TakeOver(const Take& take);
   void Release();
   std::string Repr();
 
@@ -59,13 +66,30 @@ class Stream {
   // In an ExclusiveUse.
   // Errors  FailedPrecondition  released
   kvf_stream* get() const;
+  // Errors  FailedPrecondition  views are alive
+  void CheckNoViewsInUse() const;
   kvf_stream_state StateInUse() const;
   template <typename Wait>
   void WaitInSteps(std::optional<double> timeout, const Wait& wait);
 
   Exclusive exclusive_;
   std::shared_ptr<StreamHandle> handle_;
+  const uint32_t group_;
 };
+
+template <typename Take>
+kvf_status Stream::TakeOver(const Take& take) {
+  const ExclusiveUse use(exclusive_, "stream");
+  kvf_stream* const stream = get();
+  CheckNoViewsInUse();
+  kvf_status status;
+  {
+    const GilRelease release;
+    status = take(stream);
+  }
+  if (status == KVF_OK) handle_.reset();
+  return status;
+}
 
 // kvferry.Stream
 void BindStream(nanobind::module_& module);

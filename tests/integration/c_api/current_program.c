@@ -1,4 +1,4 @@
-/* A C99 program that uses everything the two headers have. */
+/* A C99 program that uses everything the headers have. */
 
 #include "current_program.h"
 
@@ -99,7 +99,9 @@ int main(int argc, char** argv) {
       {"stream", run_stream},
       {"ticket", run_ticket},
       {"paged", run_paged},
+      {"gpu", run_gpu},
       {"admin", run_admin},
+      {"admin_gpu", run_admin_gpu},
       {"errors", run_errors},
       {"lifetimes", run_lifetimes}};
   return run_scenario(argc, argv, scenarios,

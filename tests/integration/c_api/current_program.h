@@ -36,7 +36,9 @@ void run_publication(const char* socket_path);
 void run_stream(const char* socket_path);
 void run_ticket(const char* socket_path);
 void run_paged(const char* socket_path);
+void run_gpu(const char* socket_path);
 void run_admin(const char* socket_path);
+void run_admin_gpu(const char* socket_path);
 void run_errors(const char* socket_path);
 void run_lifetimes(const char* socket_path);
 

@@ -3,7 +3,7 @@
 # Writes the C headers into FOLDER as a later version could have them: every
 # struct with a `size` has two words more at its end.
 function(kvferry_make_newer_header folder)
-  foreach(name kvferry.h kvferry_admin.h)
+  foreach(name kvferry.h kvferry_gpu.h kvferry_admin.h)
     set(header ${PROJECT_SOURCE_DIR}/include/kvferry/${name})
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${header})
     file(READ ${header} text)

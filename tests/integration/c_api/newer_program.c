@@ -3,6 +3,7 @@
    is different; what they ask for otherwise is refused, never ignored. */
 
 #include "kvferry/kvferry_admin.h"
+#include "kvferry/kvferry_gpu.h"
 #include "program.h"
 
 enum { BLOCK_TOKENS = 16, PAGE_BYTES = 4096, GUARD = 0x5a };
@@ -102,6 +103,85 @@ static void check_options(kvf_client* client) {
   kvf_prefix_destroy(prefix);
 }
 
+static kvf_status try_open_gpu(kvf_client* client,
+                               const kvf_gpu_options* options) {
+  kvf_gpu* gpu = NULL;
+  const kvf_status status = kvf_gpu_open(client, options, &gpu);
+  CHECK((gpu != NULL) == (status == KVF_OK));
+  kvf_gpu_close(gpu);
+  return status;
+}
+
+/* A call that ends with a transfer, which is waited for. */
+static kvf_status end(kvf_status status, kvf_transfer** transfer) {
+  CHECK((*transfer != NULL) == (status == KVF_OK));
+  if (status == KVF_OK) CHECK_OK(kvf_transfer_wait(*transfer, 10 * SECOND));
+  kvf_transfer_destroy(*transfer);
+  *transfer = NULL;
+  return status;
+}
+
+static void check_gpu(kvf_client* client) {
+  static uint8_t memory[PAGE_BYTES];
+  static const uint64_t places[1] = {0};
+  const kvf_key old_key = {1, 2};
+  const kvf_key new_key = {3, 4};
+  const kvf_group_keys names = {
+      .size = sizeof(names), .keys = &old_key, .key_count = 1};
+  const kvf_paged_layer layer = {.size = sizeof(layer),
+                                 .base = memory,
+                                 .block_stride = PAGE_BYTES,
+                                 .token_stride = PAGE_BYTES / BLOCK_TOKENS};
+  const kvf_paged_options paged_options = {.size = sizeof(paged_options),
+                                           .group = &group,
+                                           .layers = &layer,
+                                           .layer_count = 1,
+                                           .block_count = 1,
+                                           .flags = KVF_PAGED_DEVICE};
+  kvf_gpu_options open = {.size = sizeof(open), .device = "emulated:0"};
+  kvf_gpu_pull_options pull = {.size = sizeof(pull)};
+  kvf_gpu_publish_options publish = {.size = sizeof(publish)};
+  kvf_gpu_blocks blocks = {
+      .size = sizeof(blocks), .engine_blocks = places, .count = 1};
+  kvf_paged* paged = NULL;
+  kvf_prefix* prefix = NULL;
+  kvf_publication* publication = NULL;
+  kvf_transfer* transfer = NULL;
+  kvf_gpu* gpu = NULL;
+  kvf_gpu_info info = {.size = sizeof(info)};
+  uint32_t first = 0;
+
+  CHECK_NEWER(try_open_gpu(client, &open), open, kvf_gpu_options);
+  CHECK_OK(kvf_gpu_open(client, &open, &gpu));
+  memset(info.later, GUARD, sizeof(info.later));
+  CHECK_OK(kvf_gpu_get_info(gpu, &info));
+  CHECK(info.emulated == 1 && info.later[0] == 0 && info.later[1] == 0);
+  /* The daemon serves no device: blocks are the host's. */
+  CHECK(info.has_pool == 0 && kvf_gpu_check_pool(gpu) != KVF_OK);
+  CHECK_OK(kvf_paged_create(&paged_options, &paged));
+  blocks.paged = paged;
+
+  CHECK_OK(kvf_prefix_create(&prefix));
+#define PULL()                                                        \
+  (kvf_match(client, &names, 1, prefix),                              \
+   end(kvf_gpu_pull(gpu, prefix, &blocks, 1, NULL, &pull, &transfer), \
+       &transfer))
+  CHECK_NEWER(PULL(), pull, kvf_gpu_pull_options);
+  CHECK_NEWER(PULL(), blocks, kvf_gpu_blocks);
+  CHECK(memory[1000] == 42);
+  CHECK_OK(kvf_publication_open(client, NULL, &publication));
+  CHECK_OK(kvf_publication_begin(publication, 0, NULL, &new_key, 1, 0,
+                                 5 * SECOND, &first));
+  CHECK_NEWER(
+      end(kvf_gpu_publish(gpu, publication, &blocks, NULL, &publish, &transfer),
+          &transfer),
+      publish, kvf_gpu_publish_options);
+  kvf_publication_destroy(publication);
+  kvf_prefix_destroy(prefix);
+  kvf_paged_destroy(paged);
+  kvf_gpu_close(gpu);
+}
+
 /* Filled to the library's end, zeroed to the caller's, and no further. */
 #define CHECK_RESULT(type, call, field)                              \
   do {                                                               \
@@ -161,6 +241,7 @@ static void run_newer(const char* socket_path) {
   CHECK_NEWER(try_attach(), group, kvf_group_spec);
   CHECK_OK(kvf_client_attach(&attach, &client));
   check_options(client);
+  check_gpu(client);
   check_results(client, socket_path);
   kvf_client_close(client);
 }

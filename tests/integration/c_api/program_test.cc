@@ -1,11 +1,13 @@
 // The C programs of this folder against a real daemon.
 
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "tests/integration/tools/run_program.h"
 #include "tests/support/small_daemon.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/test_device.h"
 
 namespace kvferry::test {
 namespace {
@@ -13,6 +15,9 @@ namespace {
 struct Run {
   const char* program;
   const char* scenario;
+  // Whether the daemon serves the emulated device: the programs' device memory
+  // is their own.
+  bool gpu = false;
 };
 
 class CProgramTest : public testing::TestWithParam<Run> {};
@@ -20,7 +25,12 @@ class CProgramTest : public testing::TestWithParam<Run> {};
 // Goal    The scenario finds everything as the headers say.
 // Method  A fresh daemon for each; the program says where it did not.
 TEST_P(CProgramTest, FindsEverythingAsTheHeadersSay) {
-  auto daemon = DaemonProcess::Start(SmallDaemon());
+  std::vector<std::string> flags;
+  if (GetParam().gpu) {
+    KVFERRY_EMULATED_ONLY();
+    flags = GpuDaemonFlags();
+  }
+  auto daemon = DaemonProcess::Start(SmallDaemon(flags));
   ASSERT_THAT(daemon, IsOk());
 
   const ProgramResult result = RunProgram(
@@ -37,7 +47,9 @@ constexpr Run kRuns[] = {
     {CURRENT_PROGRAM, "stream"},
     {CURRENT_PROGRAM, "ticket"},
     {CURRENT_PROGRAM, "paged"},
+    {CURRENT_PROGRAM, "gpu", true},
     {CURRENT_PROGRAM, "admin"},
+    {CURRENT_PROGRAM, "admin_gpu", true},
     {CURRENT_PROGRAM, "errors"},
     {CURRENT_PROGRAM, "lifetimes"},
     {OLDER_PROGRAM, "older"},

@@ -17,6 +17,7 @@
 #include "nlohmann/json.hpp"
 #include "tests/integration/tools/run_program.h"
 #include "tests/support/daemon_process.h"
+#include "tests/support/program_path.h"
 #include "tests/support/status_matchers.h"
 
 namespace kvferry {
@@ -28,6 +29,8 @@ class KvferryctlTest : public testing::Test {
   static constexpr uint64_t kPageBytes = 4096;
   static constexpr char kName[] = "letters";
 
+  static std::string Program() { return test::ProgramPath(KVFERRYCTL_PATH); }
+
   void SetUp() override {
     auto daemon = test::DaemonProcess::Start();
     ASSERT_THAT(daemon, test::IsOk());
@@ -37,7 +40,7 @@ class KvferryctlTest : public testing::Test {
   test::ProgramResult Ctl(std::vector<std::string> words,
                           const test::ProgramOptions& options = {}) {
     words.insert(words.begin(),
-                 {KVFERRYCTL_PATH, "--socket", daemon_->socket_path()});
+                 {Program(), "--socket", daemon_->socket_path()});
     return test::RunProgram(std::move(words), options);
   }
 
@@ -80,7 +83,7 @@ class KvferryctlTest : public testing::Test {
 
   // Whether another user could run the program where it lies.
   static bool OthersReachTheProgram() {
-    const std::filesystem::path program = KVFERRYCTL_PATH;
+    const std::filesystem::path program = Program();
     for (auto folder = program.parent_path(); folder != folder.root_path();
          folder = folder.parent_path()) {
       const auto mode = std::filesystem::status(folder).permissions();

@@ -46,7 +46,7 @@ TEST_F(KvferryctlTest, WithoutADaemonItSaysWhereItLookedAndEndsWith3) {
            {"match", "--namespace", kName, "--tokens", "-"},
            {"evict", "--namespace", kName, "--limit", "1"},
            {"clear", "--namespace", kName}}) {
-    std::vector<std::string> words = {KVFERRYCTL_PATH, "--socket",
+    std::vector<std::string> words = {Program(), "--socket",
                                       "/nonexistent/socket"};
     words.insert(words.end(), verb.begin(), verb.end());
     const ProgramResult result = test::RunProgram(words);

@@ -30,6 +30,7 @@ class ConnectorConfig:
     ticket_ttl_ms: float = 60_000.0
     load_threads: int = 2
     save_backlog: float = 0.25
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.load not in ("async", "sync"):
@@ -70,6 +71,14 @@ class ConnectorConfig:
                 )
             values[name] = _checked(key, value, known[name])
         return cls(**values)
+
+    def device_of(self, tensors_on: str, index: int | None) -> str | None:
+        """The Gpu's device for tensors of a torch device; None: no Gpu."""
+        if self.device == "none":
+            return None
+        if self.device != "auto":
+            return self.device
+        return str(index or 0) if tensors_on == "cuda" else None
 
     def seconds(self, name: str) -> float:
         """A field that ends in _ms, for the SDK."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # A point in the engine's stream; None where there are no streams.
 Mark = Any
+# A stream as the SDK takes it; None where there are none.
+StreamHandle = int | None
 
 _STAGING_BYTES = 32 << 20
 # Publication.outcomes: blocks that are to be written.
@@ -34,6 +36,8 @@ class StreamLike(Protocol):
     def mark(self) -> Mark: ...
     def after(self, mark: Mark) -> Any: ...
     def finish(self) -> None: ...
+    def handle(self) -> StreamHandle: ...
+    def engine_handle(self) -> StreamHandle: ...
 
 
 class NoStream:
@@ -48,6 +52,12 @@ class NoStream:
 
     def finish(self) -> None:
         return
+
+    def handle(self) -> StreamHandle:
+        return None
+
+    def engine_handle(self) -> StreamHandle:
+        return None
 
 
 class SideStream:
@@ -83,6 +93,14 @@ class SideStream:
             event = self._module.Event()
             event.record(self._stream())
             event.synchronize()
+
+    def handle(self) -> StreamHandle:
+        """Of this thread's stream."""
+        return int(self._stream().cuda_stream)
+
+    def engine_handle(self) -> StreamHandle:
+        """Of the calling thread's current stream."""
+        return int(self._module.current_stream(self._device).cuda_stream)
 
     def _stream(self) -> Any:
         stream = getattr(self._local, "stream", None)

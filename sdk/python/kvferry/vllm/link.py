@@ -4,7 +4,7 @@ import threading
 
 from vllm.logger import init_logger
 
-from kvferry import Client, errors
+from kvferry import Client, Gpu, errors
 from kvferry.vllm.config import ConnectorConfig
 from kvferry.vllm.spec import NamespaceLayout
 from kvferry.vllm.stats import KVFerryStats
@@ -61,11 +61,13 @@ class Faults:
 
 
 class DaemonLink:
-    """Holds a Client once the daemon is there.
+    """Holds a Client once the daemon is there, and its Gpu where there is a
+    device.
 
     Life cycle  1. attach(): now, or else from a thread of its own that tries
                 again every second   2. client: None until then; from then on
-                the Client attaches again by itself   3. close()
+                the Client attaches again by itself, and its Gpu with it
+                3. close()
     Threads     any number
     """
 
@@ -77,7 +79,11 @@ class DaemonLink:
         *,
         publish: bool,
         client_name: str,
+        residences: str = "host",
+        device: str | None = None,
     ) -> None:
+        self.device = device  # what a Gpu is opened for; None: nothing is
+        self._residences = residences
         self._layout = layout
         self._config = config
         self._faults = faults
@@ -86,12 +92,14 @@ class DaemonLink:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self.client: Client | None = None
+        # None also when it could not be opened, which was logged.
+        self.gpu: Gpu | None = None
 
     def attach(self) -> None:
         """Raises when the namespace can never be entered like this: another
         engine's geometry or dtype, no permission, a malformed name."""
         try:
-            self.client = self.open_client(publish=self._publish)
+            self._take(self.open_client(publish=self._publish))
             return
         except _CONFIGURATION_ERRORS:
             raise
@@ -114,6 +122,7 @@ class DaemonLink:
             client_name=self._client_name,
             timeout=self._config.seconds("attach_timeout_ms"),
             wait_for_memory=publish,
+            residences=self._residences,
         )
 
     @property
@@ -126,6 +135,9 @@ class DaemonLink:
         self._closed.set()
         if self._thread is not None:
             self._thread.join()
+        if self.gpu is not None:
+            self.gpu.close()
+            self.gpu = None
         if self.client is not None:
             self.client.close()
             self.client = None
@@ -143,5 +155,19 @@ class DaemonLink:
             logger.info(
                 "KVFerry: attached to the namespace %s", self._layout.name
             )
-            self.client = client
+            self._take(client)
             return
+
+    def _take(self, client: Client) -> None:
+        if self.device is not None:
+            try:
+                # Before the client is used: from here on it finds what is in
+                # the device's memory.
+                self.gpu = Gpu(client, self.device)
+            except errors.Error as error:
+                logger.warning(
+                    "KVFerry: device %s is not used, copies are torch's: %s",
+                    self.device,
+                    error,
+                )
+        self.client = client

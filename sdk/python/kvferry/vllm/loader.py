@@ -4,9 +4,10 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kvferry import Prefix
+from kvferry import Prefix, errors
 from kvferry.vllm.link import DaemonLink, Faults
 from kvferry.vllm.metadata import (
     ID_BYTES,
@@ -20,7 +21,8 @@ from kvferry.vllm.metadata import (
 from kvferry.vllm.stats import KVFerryStats
 
 if TYPE_CHECKING:
-    from kvferry.vllm.device_pages import Mark
+    from kvferry import Transfer
+    from kvferry.vllm.device_pages import Mark, StreamHandle
     from kvferry.vllm.regions import Pages
     from kvferry.vllm.spec import NamespaceLayout
 
@@ -34,12 +36,25 @@ def names_failed_blocks(layout: "NamespaceLayout") -> bool:
     )
 
 
+@dataclass
+class _Started:
+    """A load whose copies may still go on."""
+
+    load: LoadRequest
+    started: float
+    failed: list[int] = field(default_factory=list)
+    # Each with the engine's blocks, and how many bytes of them come.
+    transfers: "list[tuple[Transfer, list[int], int]]" = field(
+        default_factory=list
+    )
+
+
 class Loader:
     """Loads requests' blocks, on threads of its own or at once.
 
     A block counts as loaded when its bytes were copied and its pin was good
     afterwards; the rest has failed, and is told so before the request is told
-    to be through.
+    to be through, when nothing is written to its blocks any more.
     Threads  the worker's, and those that it starts with the first load
     """
 
@@ -65,6 +80,7 @@ class Loader:
             queue.Queue()
         )
         self._prefixes = threading.local()
+        self._before_forward: list[_Started] = []  # the worker's thread's
 
         self._lock = threading.Lock()
         # All below under the lock.
@@ -83,12 +99,32 @@ class Loader:
             self._threads.append(thread)
             thread.start()
 
-    def load_now(self, load: LoadRequest, mark: "Mark") -> bool:
-        """Before a forward: not told as finished. Whether all is there."""
-        good = self._load_or_fail(load, mark)
+    def start_now(
+        self, load: LoadRequest, mark: "Mark", engine_stream: "StreamHandle"
+    ) -> None:
+        """Before a forward, which `engine_stream` is given afterwards: it sees
+        the blocks loaded, unless settle() says that they are not."""
+        started = self._start(load, mark)
+        for transfer, _, _ in started.transfers:
+            try:
+                transfer.order_after(engine_stream)
+            except errors.Error as error:
+                self._faults.report("loading", error)
+                self._wait(transfer)  # that orders it, too
+        self._before_forward.append(started)
+
+    def settle(self) -> set[str]:
+        """Waits for the loads before the forward, which comes after them in
+        the engine's stream. The requests of which not all is there; they are
+        not told as finished."""
+        bad: set[str] = set()
+        settled, self._before_forward = self._before_forward, []
+        for started in settled:
+            if not self._finish(started):
+                bad.add(started.load.request_id)
         with self._lock:
-            self._failed.discard(load.request_id)
-        return good
+            self._failed -= bad
+        return bad
 
     def take_finished(self) -> tuple[set[str], set[str]]:
         """Requests that are through, and those of them that vLLM has to be
@@ -117,6 +153,7 @@ class Loader:
 
     def close(self) -> None:
         """Ends after the loads that were submitted."""
+        self.settle()
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -126,28 +163,40 @@ class Loader:
     def _run(self) -> None:
         while (task := self._queue.get()) is not None:
             load, mark = task
-            self._load_or_fail(load, mark)
+            self._finish(self._start(load, mark))
             with self._lock:
                 self._finished.add(load.request_id)
 
-    def _load_or_fail(self, load: LoadRequest, mark: "Mark") -> bool:
-        started = time.monotonic()
-        failed: list[int] = []
+    def _start(self, load: LoadRequest, mark: "Mark") -> _Started:
+        started = _Started(load, time.monotonic())
         try:
             for blocks in load.parts:
-                failed += self._load_part(blocks, mark)
-                if failed and not self._by_block:
+                self._start_part(started, blocks, mark)
+                if started.failed and not self._by_block:
                     break
         except Exception as error:
             # Whatever it was, the request must not wait for ever.
             self._faults.report("loading", error)
-            failed = [
-                block
-                for blocks in load.parts
-                for block in unpack_ids(blocks.block_ids)
-            ]
+            started.failed = _blocks_of(load)
+        return started
+
+    def _finish(self, started: _Started) -> bool:
+        """Whether all is there."""
+        failed = started.failed
+        loaded_blocks = loaded_bytes = 0
+        for transfer, ids, byte_count in started.transfers:
+            if self._wait(transfer):
+                loaded_blocks += len(ids)
+                loaded_bytes += byte_count
+            else:
+                failed += ids
+        load = started.load
         with self._lock:
-            self._stats.add("load_seconds", time.monotonic() - started)
+            self._stats.add("loaded_blocks", loaded_blocks)
+            self._stats.add("loaded_bytes", loaded_bytes)
+            self._stats.add(
+                "load_seconds", time.monotonic() - started.started
+            )
             if failed:
                 self._stats.add("failed_loads")
                 self._failed_to_tell.add(load.request_id)
@@ -157,12 +206,23 @@ class Loader:
                     self._failed.add(load.request_id)
         return not failed
 
-    def _load_part(self, blocks: PartBlocks, mark: "Mark") -> list[int]:
-        """The engine's blocks that could not be loaded."""
+    def _wait(self, transfer: "Transfer") -> bool:
+        """Whether it ended well: every transfer ends."""
+        try:
+            transfer.wait()
+        except errors.Error as error:
+            self._faults.report("loading", error)
+            return False
+        return True
+
+    def _start_part(
+        self, started: _Started, blocks: PartBlocks, mark: "Mark"
+    ) -> None:
         ids = unpack_ids(blocks.block_ids)
         client = self._link.client
         if client is None:
-            return list(ids)
+            started.failed += ids
+            return
         part = self._layout.parts[blocks.part]
         prefix = client.match(
             blocks.keys,
@@ -172,10 +232,9 @@ class Loader:
         self._prefixes.prefix = prefix
         with prefix:
             there = self._leading_blocks(prefix, part.index)
-            if part.window_tokens and there < len(blocks):
-                return list(ids)
-            if there == 0:
-                return list(ids)
+            if there == 0 or (part.window_tokens and there < len(blocks)):
+                started.failed += ids
+                return
             wanted = blocks.block_ids[: there * ID_BYTES]
             if NULL_BLOCK in ids:
                 wanted = pack_ids(
@@ -184,16 +243,28 @@ class Loader:
                         for block in ids[:there]
                     ]
                 )
-            self._pages[part.index].load(prefix, wanted, mark)
+            transfer = self._pages[part.index].load(prefix, wanted, mark)
         _, slices = self._layout.slices(part, self._rank)
+        byte_count = there * slices * part.spec.page_bytes
+        started.failed += ids[there:]
+        if transfer is not None:
+            started.transfers.append(
+                (transfer, list(ids[:there]), byte_count)
+            )
+            return
         with self._lock:
             self._stats.add("loaded_blocks", there)
-            self._stats.add(
-                "loaded_bytes", there * slices * part.spec.page_bytes
-            )
-        return list(ids[there:])
+            self._stats.add("loaded_bytes", byte_count)
 
     def _leading_blocks(self, prefix: Prefix, part: int) -> int:
         if prefix.tokens == 0 or prefix.first_block(part) != 0:
             return 0
         return prefix.block_count(part)
+
+
+def _blocks_of(load: LoadRequest) -> list[int]:
+    return [
+        block
+        for blocks in load.parts
+        for block in unpack_ids(blocks.block_ids)
+    ]

@@ -34,6 +34,11 @@ def unpack_ids(ids: bytes) -> "array[int]":
     return array("q", ids)
 
 
+def as_int64(ids: bytes) -> memoryview:
+    """As the SDK takes them."""
+    return memoryview(ids).cast("q")
+
+
 @dataclass(slots=True)
 class PartBlocks:
     """Neighbouring blocks of one part: their keys, their engine blocks."""

@@ -14,11 +14,14 @@ import torch
 
 from kvferry import PagedLayer, PagedMemory
 from kvferry.vllm.device_pages import DevicePages, stream_of
+from kvferry.vllm.gpu_pages import GpuPages
+from kvferry.vllm.metadata import as_int64
 from kvferry.vllm.spec import UnsupportedConfiguration
 
 if TYPE_CHECKING:
     from kvferry import Prefix, Publication
     from kvferry.vllm.device_pages import Mark
+    from kvferry.vllm.link import DaemonLink
     from kvferry.vllm.spec import NamespaceLayout, Part
 
 
@@ -28,23 +31,9 @@ class HostPages:
     Threads  any number; each block in one copy at a time
     """
 
-    def __init__(
-        self,
-        part: "Part",
-        layers: Sequence[torch.Tensor],
-        slices: tuple[int, int],
-        block_count: int,
-    ) -> None:
+    def __init__(self, part: "Part", paged: PagedMemory) -> None:
         self._part = part
-        self._paged = PagedMemory(
-            part.spec,
-            [_paged_layer(layer) for layer in layers],
-            block_count,
-            slice_first=slices[0],
-            slice_count=slices[1],
-            sub_blocks=len(layers[0]) // block_count,
-            owner=tuple(layers),
-        )
+        self._paged = paged
 
     def load(
         self, prefix: "Prefix", block_ids: bytes, mark: "Mark"
@@ -52,7 +41,7 @@ class HostPages:
         """Copies the first blocks of the hit. Raises Aborted when they cannot
         be trusted. What was launched before `mark` is over."""
         prefix.copy_to(
-            self._paged, _as_int64(block_ids), group=self._part.index
+            self._paged, as_int64(block_ids), group=self._part.index
         )
 
     def save(
@@ -63,10 +52,10 @@ class HostPages:
         mark: "Mark",
     ) -> None:
         """Fills what the publication is to write of [first, first + n)."""
-        publication.fill(first, self._paged, _as_int64(block_ids))
+        publication.fill(first, self._paged, as_int64(block_ids))
 
 
-Pages = HostPages | DevicePages
+Pages = HostPages | DevicePages | GpuPages
 
 
 def pages_of(
@@ -77,8 +66,10 @@ def pages_of(
     block_count: int,
     *,
     by_torch: bool = False,
+    link: "DaemonLink | None" = None,
 ) -> Pages:
-    """`by_torch` copies by torch where it would not be needed.
+    """`by_torch` copies by torch where it would not be needed. Copies are the
+    SDK's where `link` has a device.
 
     Raises UnsupportedConfiguration for tensors that are not what the cache
     specification says.
@@ -94,9 +85,26 @@ def pages_of(
         )
     slices = layout.slices(part, rank)
     device = layers[0].device
+    paged = PagedMemory(
+        part.spec,
+        [_paged_layer(layer) for layer in layers],
+        block_count,
+        slice_first=slices[0],
+        slice_count=slices[1],
+        sub_blocks=len(layers[0]) // block_count,
+        owner=tuple(layers),
+        on_device=device.type != "cpu",
+    )
+    pages: HostPages | DevicePages
     if device.type == "cpu" and not by_torch:
-        return HostPages(part, layers, slices, block_count)
-    return DevicePages(part, layers, slices, block_count, stream_of(device))
+        pages = HostPages(part, paged)
+    else:
+        pages = DevicePages(
+            part, layers, slices, block_count, stream_of(device)
+        )
+    if link is None or link.device is None:
+        return pages
+    return GpuPages(part, paged, stream_of(device), link, otherwise=pages)
 
 
 def _checked(
@@ -150,7 +158,3 @@ def _paged_layer(tensor: torch.Tensor) -> PagedLayer:
         head_stride=tensor.stride(1) * item,
         token_stride=tensor.stride(2) * item,
     )
-
-
-def _as_int64(block_ids: bytes) -> memoryview:
-    return memoryview(block_ids).cast("q")

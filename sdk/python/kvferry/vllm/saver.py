@@ -13,7 +13,7 @@ from kvferry.vllm.metadata import SaveEntry
 from kvferry.vllm.stats import KVFerryStats
 
 if TYPE_CHECKING:
-    from kvferry import Client, Publication
+    from kvferry import Client, Publication, Transfer
     from kvferry.vllm.config import ConnectorConfig
     from kvferry.vllm.device_pages import Mark
     from kvferry.vllm.regions import Pages
@@ -203,6 +203,7 @@ class Saver:
                 slice_count=count,
                 stall_timeout=self._config.seconds("stall_timeout_ms"),
                 standby=False,
+                residence=self._residence(part),
             )
             # Leaving by an exception aborts what is not committed.
             with publication:
@@ -219,6 +220,8 @@ class Saver:
     ) -> None:
         timeout = self._config.seconds("commit_timeout_ms")
         begun: list[tuple[int, SaveEntry, int]] = []
+        # Copies that go on; leaving waits for them in any case.
+        under_way: list[tuple[SaveEntry, int, Transfer]] = []
         for index, entry in entries:
             self._check_valid(job)
             first = publication.begin(
@@ -231,14 +234,17 @@ class Saver:
                 # Begun, since every rank must name the same positions; given
                 # up when the publication is closed.
                 continue
-            self._pages[entry.blocks.part].save(
+            transfer = self._pages[entry.blocks.part].save(
                 publication, first, entry.blocks.block_ids, job.mark
             )
-            # After the last byte was read: had one been overwritten before,
-            # the job would have been given up before that.
-            self._check_valid(job)
-            publication.commit(first, len(entry.blocks))
+            if transfer is None:
+                self._commit(job, publication, entry, first)
+            else:
+                under_way.append((entry, first, transfer))
             begun.append((index, entry, first))
+        for entry, first, transfer in under_way:
+            transfer.wait()
+            self._commit(job, publication, entry, first)
         if not begun:
             return
         _, entry, first = begun[-1]
@@ -251,6 +257,26 @@ class Saver:
                 publication.outcomes(first, len(entry.blocks)),
                 lost,
             )
+
+    def _commit(
+        self,
+        job: SaveJob,
+        publication: "Publication",
+        entry: SaveEntry,
+        first: int,
+    ) -> None:
+        # After the last byte was read: had one been overwritten before, the
+        # job would have been given up before that.
+        self._check_valid(job)
+        publication.commit(first, len(entry.blocks))
+
+    def _residence(self, part: "Part") -> str:
+        """Where a publication's blocks are to lie. A block that several ranks
+        write is where each of them can: in host memory."""
+        gpu = self._link.gpu
+        if gpu is not None and part.shards == 1 and gpu.has_pool:
+            return "gpu"
+        return "host"
 
     def _count(
         self, index: int, entry: SaveEntry, outcomes: bytes, lost: set[int]

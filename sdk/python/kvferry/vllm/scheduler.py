@@ -71,12 +71,17 @@ class SchedulerSide:
         self._async = config.load == "async"
         self._stats = KVFerryStats()
         self._faults = Faults()
+        workers_device = config.device_of(
+            vllm_config.device_config.device_type, 0
+        )
         self._link = DaemonLink(
             layout,
             config,
             self._faults,
             publish=False,
             client_name="vllm-scheduler",
+            # The workers read what this finds, from their devices.
+            residences="host" if workers_device is None else "any",
         )
         self._link.attach()
         self._desk = TicketDesk(layout, config, self._faults, self._link)

@@ -64,22 +64,31 @@ class WorkerSide:
     def register_kv_caches(
         self, kv_caches: Mapping[str, torch.Tensor]
     ) -> None:
-        pages = [
-            pages_of(
-                self._layout, part, self._rank, kv_caches, self._block_count
-            )
-            for part in self._layout.parts
-        ]
-        self.shutdown()  # of what an earlier call registered
-        first = kv_caches[self._layout.parts[0].layer_names[0]]
-        self._stream = stream_of(first.device)
-        self._link = DaemonLink(
+        first = kv_caches.get(self._layout.parts[0].layer_names[0])
+        # What is no tensor is refused below.
+        device = getattr(first, "device", torch.device("cpu"))
+        link = DaemonLink(
             self._layout,
             self._config,
             self._faults,
             publish=self._saves_at_all,
             client_name=f"vllm-worker-{self._rank}",
+            device=self._config.device_of(device.type, device.index),
         )
+        pages = [
+            pages_of(
+                self._layout,
+                part,
+                self._rank,
+                kv_caches,
+                self._block_count,
+                link=link,
+            )
+            for part in self._layout.parts
+        ]
+        self.shutdown()  # of what an earlier call registered
+        self._stream = stream_of(device)
+        self._link = link
         self._link.attach()
         self._loader = Loader(
             self._layout,
@@ -114,7 +123,8 @@ class WorkerSide:
             self._saver.fence(metadata.fence_job)
 
     def start_load(self, metadata: KVFerryMetadata) -> None:
-        """Sync loads are done when it returns, asynchronous ones start."""
+        """What is launched after it sees sync loads done; asynchronous ones
+        start."""
         loader = self._loader
         if loader is None or not metadata.loads:
             return
@@ -124,12 +134,13 @@ class WorkerSide:
         for load in metadata.loads:
             if self._config.load == "async":
                 loader.submit(load, mark)
-            elif not loader.load_now(load, mark):
-                self._spoiled.add(load.request_id)
+            else:
+                loader.start_now(load, mark, self._stream.engine_handle())
 
     def finish_step(self, metadata: KVFerryMetadata) -> None:
         """All forwards of the step are launched."""
         self._step = metadata.step
+        self._settle_loads()
         saver = self._saver
         if saver is None:
             return
@@ -156,9 +167,15 @@ class WorkerSide:
                 self._config.commit_timeout_ms,
             )
 
+    def _settle_loads(self) -> None:
+        """Before anybody asks what came of the forward."""
+        if self._loader is not None:
+            self._spoiled |= self._loader.settle()
+
     def take_results(
         self, finished_req_ids: set[str]
     ) -> KVConnectorTransferResults:
+        self._settle_loads()
         if self._spoiled:
             self._ended |= self._spoiled & finished_req_ids
         if self._loader is None:
@@ -171,6 +188,7 @@ class WorkerSide:
     def take_failed_blocks(self) -> set[int]:
         if self._loader is None:
             return set()
+        self._settle_loads()
         return self._loader.take_failed_blocks()
 
     def take_stats(self) -> KVFerryStats | None:

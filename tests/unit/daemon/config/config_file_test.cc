@@ -108,7 +108,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "kv.toml:3: memory.hugepages = 'on': unknown key",
                 "accepted: pool_size, huge_pages, lock, numa_node"},
         BadFile{"[disk]\na = 1", "kv.toml:1: disk: unknown section",
-                "accepted: daemon, memory, template, namespace"},
+                "accepted: daemon, memory, gpu, template, namespace"},
         BadFile{"memory = 3", "kv.toml:1: memory = 3: not a section",
                 "accepted: [memory]"},
         BadFile{"[namespace]\nname = \"a\"", "kv.toml:1: namespace",

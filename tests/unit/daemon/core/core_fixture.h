@@ -114,10 +114,11 @@ class TestSession : public ReplySink {
                      const std::vector<BlockKey>& keys,
                      const std::vector<uint32_t>& blocks = {},
                      BlockKey parent = {}, uint8_t group = 0,
-                     uint32_t tail_tokens = 0) {
+                     uint32_t tail_tokens = 0, uint8_t pool = 0) {
     std::vector<protocol::SubmitRecord> run = {
         Record(protocol::SubmitType::kBegin, handle)};
     run[0].group = group;
+    run[0].pool = pool;
     run[0].begin = {first, static_cast<uint32_t>(keys.size()), parent.lo,
                     parent.hi};
     for (size_t i = 0; i < keys.size(); ++i) {
@@ -144,8 +145,9 @@ class TestSession : public ReplySink {
   absl::Status Close(uint32_t handle) {
     return Submit({Record(protocol::SubmitType::kClose, handle)});
   }
-  absl::Status Return(const std::vector<uint32_t>& blocks) {
+  absl::Status Return(const std::vector<uint32_t>& blocks, uint8_t pool = 0) {
     protocol::SubmitRecord record = Record(protocol::SubmitType::kReturn, 0);
+    record.pool = pool;
     record.give_back.count = static_cast<uint32_t>(blocks.size());
     for (size_t i = 0; i < blocks.size() && i < 12; ++i) {
       record.give_back.blocks[i] = blocks[i];
@@ -209,19 +211,34 @@ class TestSession : public ReplySink {
 // A namespace of one group with `blocks` blocks of `slices` slices, populated.
 class CoreFixture : public testing::Test {
  protected:
-  void Make(uint32_t blocks, uint32_t slices = 1) {
+  void Make(uint32_t blocks, uint32_t slices = 1) { MakeWith(blocks, slices); }
+  // With GPU pools, as their devices give bytes; all of them are down.
+  void MakeWith(uint32_t blocks, uint32_t slices = 1,
+                const std::vector<protocol::GpuQuota>& quotas = {},
+                const GpuPolicy& policy = {}) {
     NamespaceSpec spec;
     spec.name = "test";
     spec.groups = {OpaqueGroup(16, 4096, slices)};
-    auto geometry =
-        protocol::PlanGeometry(spec, uint64_t{blocks} * slices * 4096);
+    MakeSpec(spec, blocks, quotas, policy);
+  }
+  // `blocks` of each group.
+  void MakeSpec(const NamespaceSpec& spec, uint32_t blocks,
+                const std::vector<protocol::GpuQuota>& quotas,
+                const GpuPolicy& policy) {
+    uint64_t bytes = 0;
+    for (const GroupSpec& group : spec.groups) {
+      bytes += blocks * group.block_bytes();
+    }
+    auto geometry = protocol::PlanGeometry(spec, bytes);
     ASSERT_THAT(geometry, test::IsOk());
     geometry_ = *geometry;
+    ASSERT_THAT(protocol::AddGpuPools(quotas, &geometry_), test::IsOk());
     index_.emplace(protocol::IndexFileBytes(geometry_.bucket_count));
     state_.emplace(protocol::StateFileBytes(geometry_.block_capacity));
     NamespaceConfig config;
     config.epoch = 5;
     config.geometry = geometry_;
+    config.gpu = policy;
     core_ = std::make_unique<NamespaceCore>(
         config,
         NamespaceMemory{index_->At<protocol::IndexHeader>(0),
@@ -262,6 +279,12 @@ class CoreFixture : public testing::Test {
     if (!place.has_value()) return {};
     return protocol::UnpackResidence(buckets[place->bucket].host[place->slot]);
   }
+  protocol::Residence FindGpu(const BlockKey& key) const {
+    const auto* buckets = index_->At<protocol::Bucket>(protocol::kHeaderBytes);
+    const std::optional<Place> place = PlaceOf(key);
+    if (!place.has_value()) return {};
+    return protocol::UnpackResidence(buckets[place->bucket].gpu[place->slot]);
+  }
   // The publication that its slot names.
   protocol::PublicationRef Ref(const BlockKey& key) const {
     const auto* buckets = index_->At<protocol::Bucket>(protocol::kHeaderBytes);
@@ -281,6 +304,9 @@ class CoreFixture : public testing::Test {
   const protocol::BlockStateRecord& state(uint32_t block) const {
     return state_->At<protocol::BlockStateRecord>(
         protocol::kHeaderBytes)[block];
+  }
+  protocol::BlockState StateOf(uint32_t block) const {
+    return protocol::UnpackBlockState(state(block).word).state;
   }
   bool Ready(const BlockKey& key) const {
     return Find(key).state == protocol::ResidenceState::kReady;
@@ -318,8 +344,8 @@ class CoreFixture : public testing::Test {
         protocol::BucketsOf(key.lo, key.hi, geometry_.bucket_count);
     for (uint32_t b : {pair.first, pair.second}) {
       for (uint32_t i = 0; i < protocol::kSlotsPerBucket; ++i) {
-        if (buckets[b].host[i] != 0 && buckets[b].key_lo[i] == key.lo &&
-            buckets[b].key_hi[i] == key.hi) {
+        if ((buckets[b].host[i] != 0 || buckets[b].gpu[i] != 0) &&
+            buckets[b].key_lo[i] == key.lo && buckets[b].key_hi[i] == key.hi) {
           return Place{b, i};
         }
       }

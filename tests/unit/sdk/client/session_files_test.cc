@@ -40,12 +40,13 @@ class SessionFilesTest : public testing::Test {
     attached_.block_capacity = 8;
     attached_.bucket_count = protocol::BucketCountFor(8);
 
-    auto* index = Add<protocol::IndexHeader>(
+    auto* const index = index_ = Add<protocol::IndexHeader>(
         "index", protocol::IndexFileBytes(attached_.bucket_count),
         protocol::kIndexMagic);
     index->epoch = kEpoch;
     index->namespace_id = attached_.namespace_id;
     index->block_capacity = attached_.block_capacity;
+    index->host_blocks = attached_.block_capacity;
     index->bucket_count = attached_.bucket_count;
     index->group_count = 1;
     index->groups[0].block_tokens = 16;
@@ -93,6 +94,7 @@ class SessionFilesTest : public testing::Test {
   protocol::wire::AttachedT attached_;
   std::vector<UniqueFd> fds_;
   std::vector<Mapping> mappings_;
+  protocol::IndexHeader* index_ = nullptr;
   protocol::ProgressHeader* progress_ = nullptr;
   UniqueFd progress_fd_;
 };
@@ -162,7 +164,7 @@ TEST_F(SessionFilesTest, AnotherLayoutIsRefused) {
   progress_->layout_version.store(1);
   EXPECT_THAT(OpenAll(),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr("layout version 1, this library knows 2")));
+                       HasSubstr("layout version 1, this library knows 3")));
   EXPECT_EQ(::fcntl(progress_fd_.get(), F_GET_SEALS) & F_SEAL_FUTURE_WRITE, 0);
 }
 
@@ -182,6 +184,79 @@ TEST_F(SessionFilesTest, AProgressFileThatCannotBeSealedIsRefused) {
   ASSERT_EQ(::fcntl(progress_fd_.get(), F_ADD_SEALS, F_SEAL_SEAL), 0);
   EXPECT_THAT(OpenAll(), StatusIs(absl::StatusCode::kPermissionDenied,
                                   HasSubstr("sealing")));
+}
+
+// Goal    Every block number is the host's or one pool's.
+// Method  A header with one host group and two pools, then one wrong value at a
+//         time; the error names it.
+class SessionFilesPoolsTest : public SessionFilesTest {
+ protected:
+  SessionFilesPoolsTest() {
+    index_->host_blocks = 4;
+    index_->groups[0].block_count = 4;
+    index_->gpu_pool_count = 2;
+    index_->gpu_pools[0].first_block = 4;
+    index_->gpu_pools[0].block_count = 1;
+    index_->gpu_pools[1].first_block = 5;
+    index_->gpu_pools[1].block_count = 3;
+  }
+  void ExpectRefused(const char* what) {
+    EXPECT_THAT(OpenAll(),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(what)));
+  }
+};
+
+TEST_F(SessionFilesPoolsTest, PoolsAfterTheHostsBlocksAreTaken) {
+  const auto files = OpenAll();
+  ASSERT_THAT(files, IsOk());
+  EXPECT_EQ(files->memory().index->gpu_pool_count, 2);
+}
+
+TEST_F(SessionFilesPoolsTest, HostBlocksAreNoMoreThanAll) {
+  index_->host_blocks = 9;
+  ExpectRefused("9 host blocks of 8");
+}
+
+TEST_F(SessionFilesPoolsTest, HostBlocksAreSome) {
+  index_->host_blocks = 0;
+  ExpectRefused("0 host blocks of 8");
+}
+
+TEST_F(SessionFilesPoolsTest, ThereIsALimitOfPools) {
+  index_->gpu_pool_count = protocol::kGpuPoolsMax + 1;
+  ExpectRefused("33 GPU pools (at most 32)");
+}
+
+TEST_F(SessionFilesPoolsTest, AGroupsBlocksAreTheHosts) {
+  index_->groups[0].block_count = 5;
+  ExpectRefused("group 0 has 16 tokens a block");
+}
+
+TEST_F(SessionFilesPoolsTest, APoolIsOfAGroup) {
+  index_->gpu_pools[1].group = 1;
+  ExpectRefused(
+      "GPU pool 2 has blocks [5, +3) of 8, must begin at 5, and is "
+      "of group 1 of 1");
+}
+
+TEST_F(SessionFilesPoolsTest, PoolsDoNotOverlap) {
+  index_->gpu_pools[1].first_block = 4;
+  ExpectRefused("GPU pool 2 has blocks [4, +3) of 8, must begin at 5");
+}
+
+TEST_F(SessionFilesPoolsTest, PoolsDoNotReachIntoTheHosts) {
+  index_->gpu_pools[0].first_block = 3;
+  ExpectRefused("GPU pool 1 has blocks [3, +1)");
+}
+
+TEST_F(SessionFilesPoolsTest, APoolEndsWithTheNumbers) {
+  index_->gpu_pools[1].block_count = 4;
+  ExpectRefused("GPU pool 2 has blocks [5, +4) of 8");
+}
+
+TEST_F(SessionFilesPoolsTest, NoNumberIsNobodys) {
+  index_->gpu_pools[1].block_count = 2;
+  ExpectRefused("2 GPU pools are 7, must be 8");
 }
 
 }  // namespace

@@ -27,7 +27,9 @@ class StreamFixture : public testing::Test {
   static constexpr uint64_t kPageBytes = 256;
   static constexpr uint32_t kBlocks = 256;
 
-  StreamFixture()
+  explicit StreamFixture(
+      const std::vector<test::FakeNamespace::PoolOptions>& pools = {},
+      const Attachment::Options& options = {})
       : fake_({{.block_tokens = kBlockTokens,
                 .block_count = kBlocks,
                 .blocks_per_segment = kBlocks,
@@ -37,7 +39,7 @@ class StreamFixture : public testing::Test {
                 .blocks_per_segment = kBlocks,
                 .slice_count = 2,
                 .page_bytes = kPageBytes}},
-              /*map_segments=*/false) {
+              /*map_segments=*/false, pools) {
     header()->groups[0].layer_count = kLayers;
     header()->groups[1].layer_count = kLayers;
     for (uint32_t slot = 0; slot < protocol::kPublicationSlots; ++slot) {
@@ -45,8 +47,7 @@ class StreamFixture : public testing::Test {
         writer.store(protocol::kNoWriter);
       }
     }
-    attachment_ =
-        std::make_shared<Attachment>(fake_.memory(), Attachment::Options{});
+    attachment_ = std::make_shared<Attachment>(fake_.memory(), options);
     for (uint32_t g = 0; g < 2; ++g) {
       const protocol::GroupRecord& group = header()->groups[g];
       KVFERRY_CHECK(attachment_->segments()
@@ -114,7 +115,7 @@ class StreamFixture : public testing::Test {
     for (uint32_t index : {pair.first, pair.second}) {
       protocol::Bucket& there = bucket(index);
       for (uint32_t i = 0; i < protocol::kSlotsPerBucket; ++i) {
-        if (there.host[i].load() != 0) continue;
+        if (there.host[i].load() != 0 || there.gpu[i].load() != 0) continue;
         there.key_lo[i].store(key.lo);
         there.key_hi[i].store(key.hi);
         there.aux[i].store(protocol::PackPublicationRef(ref));

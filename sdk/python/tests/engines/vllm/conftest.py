@@ -1,5 +1,6 @@
 """Fixtures of the tests with vLLM's own scheduler and cache manager."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,8 +38,18 @@ def references(models: Path) -> "Iterator[References]":
 
 
 @pytest.fixture
+def site_device() -> str | None:
+    """Tests of GPU memory override it; with KVFERRY_TEST_ENGINE_DEVICE all
+    others have that device, too."""
+    return os.environ.get("KVFERRY_TEST_ENGINE_DEVICE") or None
+
+
+@pytest.fixture
 def site(
-    daemon_directory: Path, models: Path, references: "References"
+    daemon_directory: Path,
+    models: Path,
+    references: "References",
+    site_device: str | None,
 ) -> "Iterator[Site]":
     """A daemon and engines; when the test is over, every pin and every page
     must be back."""
@@ -46,11 +57,15 @@ def site(
     from support.daemon import Daemon
 
     # Little memory, quickly populated; for up to four namespaces.
+    config = '[template]\nquota = "32 MiB"\n'
+    if site_device is not None:
+        config += (
+            f'[gpu]\ndevices = ["{site_device}"]\npool_size = "32 MiB"\n'
+            'namespace_quota = "8 MiB"\n'
+        )
     with Daemon(
-        daemon_directory,
-        pool="128 MiB",
-        extra_config='[template]\nquota = "32 MiB"\n',
+        daemon_directory, pool="128 MiB", extra_config=config
     ) as daemon:
-        made = Site(daemon, models, references)
+        made = Site(daemon, models, references, site_device)
         yield made
         made.close()

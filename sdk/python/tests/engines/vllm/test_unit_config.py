@@ -31,6 +31,7 @@ def test_every_key_is_taken() -> None:
         "kvferry.ticket_ttl_ms": 400,
         "kvferry.load_threads": 3,
         "kvferry.save_backlog": 0.5,
+        "kvferry.device": "emulated:0",
     }
     assert len(given) == len(fields(ConnectorConfig))
 
@@ -39,6 +40,24 @@ def test_every_key_is_taken() -> None:
     for key, value in given.items():
         assert getattr(config, key.removeprefix("kvferry.")) == value
     assert config.seconds("commit_timeout_ms") == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    "device, tensors_on, index, expected",
+    [
+        ("auto", "cuda", 3, "3"),
+        ("auto", "cuda", None, "0"),
+        ("auto", "cpu", None, None),
+        ("none", "cuda", 3, None),
+        ("emulated:0", "cpu", None, "emulated:0"),
+    ],
+)
+def test_the_device(
+    device: str, tensors_on: str, index: int | None, expected: str | None
+) -> None:
+    config = ConnectorConfig.parse({"kvferry.device": device})
+
+    assert config.device_of(tensors_on, index) == expected
 
 
 def test_an_unknown_key_names_the_known_ones() -> None:
@@ -68,6 +87,7 @@ def test_an_unknown_key_names_the_known_ones() -> None:
         ("stall_timeout_ms", 99),
         ("stall_timeout_ms", 600_001),
         ("load_threads", 0),
+        ("device", 0),
         ("save_backlog", 1.1),
         ("save_backlog", float("nan")),
     ],

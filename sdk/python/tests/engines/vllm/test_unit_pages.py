@@ -1,16 +1,19 @@
-"""vLLM's tensors to pages and back, in every layout, by both ways to copy."""
+"""vLLM's tensors to pages and back, in every layout, by every way to copy."""
 
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from kvferry import Client
+from kvferry import Client, Gpu
 from kvferry.vllm.config import ConnectorConfig
+from kvferry.vllm.device_pages import DevicePages
+from kvferry.vllm.gpu_pages import GpuPages
 from kvferry.vllm.metadata import NO_BLOCK, pack_ids
-from kvferry.vllm.regions import Pages, pages_of
+from kvferry.vllm.regions import HostPages, Pages, pages_of
 from kvferry.vllm.spec import (
     NamespaceLayout,
     UnsupportedConfiguration,
@@ -55,23 +58,55 @@ def client(daemon: Daemon, layout: NamespaceLayout) -> Iterator[Client]:
         yield attached
 
 
+@pytest.fixture
+def link(client: Client) -> Iterator[SimpleNamespace]:
+    """What pages see of a DaemonLink. The daemon serves no device: blocks are
+    in host memory, and the copies of a Gpu are on the emulated one."""
+    with Gpu(client, "emulated:0") as gpu:
+        yield SimpleNamespace(device="emulated:0", gpu=gpu)
+
+
 def save(
     client: Client, pages: Pages, keys: bytes, ids: list[int]
 ) -> None:
     with client.open_publication() as publication:
         first = publication.begin(keys)
-        pages.save(publication, first, pack_ids(ids), None)
+        transfer = pages.save(publication, first, pack_ids(ids), None)
+        if transfer is not None:
+            transfer.wait(20)
         publication.commit_and_wait(first, len(ids))
 
 
 def load(client: Client, pages: Pages, keys: bytes, ids: list[int]) -> None:
     with client.match(keys) as prefix:
         assert prefix.block_count() == len(ids)
-        pages.load(prefix, pack_ids(ids), None)
+        transfer = pages.load(prefix, pack_ids(ids), None)
+        if transfer is not None:
+            transfer.wait(20)
 
 
-WAYS = {"host": False, "torch": True}
-by_way = pytest.mark.parametrize("by_torch", WAYS.values(), ids=WAYS)
+WAYS = ["host", "torch", "gpu"]
+by_way = pytest.mark.parametrize("way", WAYS)
+
+
+def pages_by(
+    way: str,
+    layout: NamespaceLayout,
+    memory: Tensors,
+    link: SimpleNamespace,
+) -> Pages:
+    pages = pages_of(
+        layout,
+        layout.parts[0],
+        0,
+        memory,
+        BLOCKS,
+        by_torch=way == "torch",
+        link=link if way == "gpu" else None,  # type: ignore[arg-type]
+    )
+    kinds = {"host": HostPages, "torch": DevicePages, "gpu": GpuPages}
+    assert isinstance(pages, kinds[way])
+    return pages
 
 
 @pytest.mark.parametrize("source", list(KVCacheLayout), ids=lambda v: v.name)
@@ -79,14 +114,14 @@ by_way = pytest.mark.parametrize("by_torch", WAYS.values(), ids=WAYS)
 def test_saved_in_one_layout_loaded_in_all(
     client: Client,
     layout: NamespaceLayout,
+    link: SimpleNamespace,
     source: KVCacheLayout,
-    by_torch: bool,
+    way: str,
 ) -> None:
     keys = os.urandom(4 * 16)
     memory = tensors(source, None)
     fill_randomly(memory, 1)
-    part = layout.parts[0]
-    pages = pages_of(layout, part, 0, memory, BLOCKS, by_torch=by_torch)
+    pages = pages_by(way, layout, memory, link)
     source_ids, target_ids = [7, 2, 3, 11], [1, 10, 4, 5]
     expected = blocks_of(memory, source_ids)
 
@@ -103,13 +138,13 @@ def test_saved_in_one_layout_loaded_in_all(
                 assert (page == expected[block, :, :, heads]).all()
                 del page
     for target in KVCacheLayout:
-        for other in WAYS.values():
+        for other in WAYS:
             back = tensors(target, None)
             fill_randomly(back, 2)
             before = blocks_of(back, list(range(BLOCKS)))
             load(
                 client,
-                pages_of(layout, part, 0, back, BLOCKS, by_torch=other),
+                pages_by(other, layout, back, link),
                 keys,
                 target_ids,
             )
@@ -127,24 +162,24 @@ def test_saved_in_one_layout_loaded_in_all(
 def test_kernel_blocks(
     client: Client,
     layout: NamespaceLayout,
+    link: SimpleNamespace,
     target: KVCacheLayout,
     kernel: int,
-    by_torch: bool,
+    way: str,
 ) -> None:
     keys = os.urandom(3 * 16)
     memory, back = tensors(target, kernel), tensors(target, None)
     fill_randomly(memory, 3)
-    part = layout.parts[0]
 
     save(
         client,
-        pages_of(layout, part, 0, memory, BLOCKS, by_torch=by_torch),
+        pages_by(way, layout, memory, link),
         keys,
         [4, 9, 1],
     )
     load(
         client,
-        pages_of(layout, part, 0, back, BLOCKS, by_torch=by_torch),
+        pages_by(way, layout, back, link),
         keys,
         [1, 2, 3],
     )
@@ -156,7 +191,7 @@ def test_kernel_blocks(
 
 @by_way
 def test_blocks_to_skip(
-    client: Client, layout: NamespaceLayout, by_torch: bool
+    client: Client, layout: NamespaceLayout, link: SimpleNamespace, way: str
 ) -> None:
     keys = os.urandom(3 * 16)
     memory, back = (tensors(KVCacheLayout.LBHNC, None) for _ in range(2))
@@ -166,7 +201,7 @@ def test_blocks_to_skip(
 
     load(
         client,
-        pages_of(layout, part, 0, back, BLOCKS, by_torch=by_torch),
+        pages_by(way, layout, back, link),
         keys,
         [NO_BLOCK, 5, NO_BLOCK],
     )

@@ -28,9 +28,14 @@ class Site:
     """What one test works with; close() checks that pins went back."""
 
     def __init__(
-        self, daemon: Daemon, directory: Path, references: References
+        self,
+        daemon: Daemon,
+        directory: Path,
+        references: References,
+        device: str | None = None,
     ) -> None:
         self.daemon = daemon
+        self.device = device  # of the connectors' Gpu; None: they have none
         self.directory = directory
         self.references = references
         self.engines: list[Engine] = []
@@ -41,6 +46,8 @@ class Site:
             "socket_path": self.daemon.socket_path,
             "namespace": NAMESPACE,
         }
+        if self.device is not None:
+            given["device"] = self.device
         return {
             f"kvferry.{name}": value for name, value in (given | keys).items()
         }

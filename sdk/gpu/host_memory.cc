@@ -1,0 +1,59 @@
+#include "sdk/gpu/host_memory.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace kvferry::sdk {
+
+void HostMemory::RegisterNew() {
+  if (attachment_->segments().mapped_count() == taken_) return;
+  const std::vector<SegmentTable::Span> mapped =
+      attachment_->segments().Mapped();
+  for (; taken_ < mapped.size(); ++taken_) {
+    const SegmentTable::Span& span = mapped[taken_];
+    Segment segment;
+    segment.base = span.base;
+    segment.bytes = span.bytes;
+    absl::StatusOr<std::unique_ptr<gpu::HostRegistration>> registration =
+        device_->RegisterHost(span.base, span.bytes, !span.writable);
+    MutexLock lock(&mutex_);
+    if (registration.ok()) {
+      segment.registration = *std::move(registration);
+    } else {
+      status_ = registration.status();
+    }
+    segments_.push_back(std::move(segment));
+  }
+}
+
+std::byte* HostMemory::DeviceAddress(const std::byte* host,
+                                     uint64_t bytes) const {
+  MutexLock lock(&mutex_);
+  for (const Segment& segment : segments_) {
+    // A difference that wraps around is above every size.
+    const uint64_t offset = reinterpret_cast<uintptr_t>(host) -
+                            reinterpret_cast<uintptr_t>(segment.base);
+    if (offset >= segment.bytes || bytes > segment.bytes - offset) continue;
+    return segment.registration == nullptr
+               ? nullptr
+               : segment.registration->device_address() + offset;
+  }
+  return nullptr;
+}
+
+uint64_t HostMemory::registered_bytes() const {
+  MutexLock lock(&mutex_);
+  uint64_t bytes = 0;
+  for (const Segment& segment : segments_) {
+    if (segment.registration != nullptr) bytes += segment.bytes;
+  }
+  return bytes;
+}
+
+absl::Status HostMemory::status() const {
+  MutexLock lock(&mutex_);
+  return status_;
+}
+
+}  // namespace kvferry::sdk
