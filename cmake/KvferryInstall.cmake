@@ -2,7 +2,8 @@
 #
 #   component sdk     include/kvferry, libkvferry, libkvferry-c, the CMake package
 #                     of both, kvferry.pc, kvferry-c.pc
-#   component daemon  bin/kvferryd (its unit: systemd/CMakeLists.txt)
+#   component daemon  bin/kvferryd (its unit: systemd/CMakeLists.txt),
+#                     libexec/kvferry/kvferry-gpu, which it starts
 #   component tools   bin/kvferryctl, bin/kvferry-bench, bin/kvferry-replay
 #
 # Nothing else is installed: the other headers and libraries are the inside.
@@ -72,3 +73,8 @@ foreach(program_component
       RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT ${component})
   endif()
 endforeach()
+
+# Not for people to start, so not in their path; kvferryd finds it there
+# (daemon/worker/process.h).
+install(TARGETS kvferry-gpu
+  RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/kvferry COMPONENT daemon)

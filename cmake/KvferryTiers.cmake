@@ -1,7 +1,7 @@
 # kvferry_tier_NAME builds what a tier of `./dev test` runs and nothing else:
 # three builds of everything would cost more time than all tests together.
 # docs/testing.md has the labels of each tier, CMakePresets.json selects them.
-set(kvferry_programs kvferryd kvferryctl kvferry-bench kvferry-replay
+set(kvferry_programs kvferryd kvferry-gpu kvferryctl kvferry-bench kvferry-replay
   llama_prefill llama_decode)
 
 # kvferry_add_tier(NAME LABELS ... FOLDERS ... TARGETS ...)

@@ -19,7 +19,7 @@ namespace {
 // A list is cut where the receiver's verifier, or a packet, would refuse it.
 constexpr size_t kTablesMax = protocol::kFlatbufferTablesMax - 16;
 constexpr size_t kImportsPerDeviceMax = 64;
-constexpr size_t kPoolsPerDeviceMax = 128;
+constexpr size_t kPoolsPerDeviceMax = 64;
 constexpr size_t kTextBytesMax = 256;
 constexpr size_t kMessageBytesGoal = protocol::kMessageBytesMax * 3 / 4;
 // A pool's, with its numbers and names.

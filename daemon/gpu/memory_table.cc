@@ -25,6 +25,14 @@ absl::StatusOr<gpu::ExportedMemory> MemoryTable::MakePool(
   if (pools_.contains(pool_id)) {
     return absl::AlreadyExistsError(absl::StrCat("pool ", pool_id));
   }
+  // CUDA IPC is not to be had there, and descriptors have been tried by nobody:
+  // no pool is better than one whose importers fail.
+  if (!device_.report().Has(gpu::kCapabilityWholeGpu)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "memory of a part of a GPU is not shared between processes (",
+        device_.report().ReasonAgainst(gpu::kCapabilityWholeGpu),
+        "): blocks stay in host memory"));
+  }
   KVFERRY_ASSIGN_OR_RETURN(std::unique_ptr<gpu::DeviceMemory> memory,
                            device_.Allocate(bytes, mode));
   KVFERRY_ASSIGN_OR_RETURN(gpu::ExportedMemory exported, memory->Export());

@@ -34,10 +34,13 @@ inline constexpr uint64_t kBlockBytes = 4096;
 class GpuDaemonTest : public testing::Test {
  protected:
   // `extra` go behind the flags of the test device.
-  void StartDaemon(const std::vector<std::string>& extra = {}) {
+  void StartDaemon(const std::vector<std::string>& extra = {},
+                   mode_t folder_mode = 0700) {
     std::vector<std::string> flags = GpuDaemonFlags();
     flags.insert(flags.end(), extra.begin(), extra.end());
-    auto daemon = DaemonProcess::Start(SmallDaemon(flags));
+    DaemonProcess::Options options = SmallDaemon(flags);
+    options.folder_mode = folder_mode;
+    auto daemon = DaemonProcess::Start(options);
     ASSERT_THAT(daemon, IsOk());
     daemon_ = *std::move(daemon);
   }

@@ -1,3 +1,6 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <string>
 #include <vector>
 
@@ -128,6 +131,42 @@ TEST_F(GpuDaemonTest, AnotherDeviceIsRefused) {
   EXPECT_THAT(reply, StatusIs(absl::StatusCode::kInvalidArgument,
                               HasSubstr("0 bytes, not 16")));
   EXPECT_THAT(session->OpenGpu(TestDeviceUuid()), IsOk());
+}
+
+// Goal    GPU memory goes to users who may publish only, whatever they asked
+// for
+//         at their attach: who imports it can write it.
+// Method  A reader of another user, and a session of the owner's that attached
+//         to read.
+TEST_F(GpuDaemonTest, WhoMayNotPublishGetsNoGpuMemory) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root becomes somebody else";
+  StartDaemon({"--allow-read", "*"}, /*folder_mode=*/0755);
+  const auto owner = Attach();
+
+  const pid_t child = ::fork();
+  if (child == 0) {
+    constexpr uid_t kNobody = 65534;
+    if (::setresgid(kNobody, kNobody, kNobody) != 0 ||
+        ::setresuid(kNobody, kNobody, kNobody) != 0) {
+      ::_exit(100);
+    }
+    auto reader = RawGpuSession::Attach(daemon_->socket_path(), SmallSpec(),
+                                        wire::Access::Read);
+    if (!reader.ok()) ::_exit(1);
+    if (!absl::IsPermissionDenied(
+            (*reader)->OpenGpu(TestDeviceUuid()).status())) {
+      ::_exit(2);
+    }
+    ::_exit((*reader)->pools().empty() ? 0 : 3);
+  }
+  int wait_status = 0;
+  ASSERT_EQ(::waitpid(child, &wait_status, 0), child);
+  EXPECT_TRUE(WIFEXITED(wait_status));
+  EXPECT_EQ(WEXITSTATUS(wait_status), 0);
+
+  const auto reader = Attach(wire::Access::Read);
+  ASSERT_THAT(reader->OpenGpu(TestDeviceUuid()), IsOk());
+  EXPECT_TRUE(reader->WaitForPool(1));
 }
 
 // Goal    A daemon without GPUs says so.

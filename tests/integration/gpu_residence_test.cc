@@ -232,20 +232,21 @@ TEST_F(GpuResidenceTest, AWorkersDeathFailsTheCheck) {
 }
 
 // Goal    A begin that finds no room in the pool is one in host memory.
-// Method  A pool of 16 blocks; nothing in it can be dropped, for the worker is
+// Method  A pool of 256 blocks; nothing in it can be dropped, for the worker is
 //         stopped and no block has its copy.
 TEST_F(GpuResidenceTest, WhatFindsNoRoomIsTheHosts) {
-  auto daemon = DaemonProcess::Start(SmallDaemon(GpuDaemonFlags("64KiB")));
+  auto daemon = DaemonProcess::Start(SmallDaemon(GpuDaemonFlags("1MiB")));
   ASSERT_THAT(daemon, IsOk());
   daemon_ = *std::move(daemon);
   const Engine engine = AttachEngine();
   ASSERT_NE(engine.gpu, nullptr);
   StopWorker();
-  const std::vector<BlockKey> keys = FreshKeys(24);
+  constexpr uint32_t kKeys = 320;
+  const std::vector<BlockKey> keys = FreshKeys(kKeys);
 
   const std::string where = Publish(engine, keys);
 
-  EXPECT_EQ(where.size(), 24);
+  EXPECT_EQ(where.size(), kKeys);
   EXPECT_THAT(where, HasSubstr("G"));
   EXPECT_THAT(where, HasSubstr("H"));
   EXPECT_EQ(where.find('-'), std::string::npos) << where;
@@ -253,11 +254,11 @@ TEST_F(GpuResidenceTest, WhatFindsNoRoomIsTheHosts) {
 
   ContinueWorker();
   const auto host = AttachClient();
-  EXPECT_TRUE(
-      Becomes([&] { return Hits(host.get(), keys) == std::string(24, 'H'); }));
+  EXPECT_TRUE(Becomes(
+      [&] { return Hits(host.get(), keys) == std::string(kKeys, 'H'); }));
   PinnedPrefix prefix;
   ASSERT_THAT(host->Match(keys, &prefix), IsOk());
-  for (uint32_t p = 0; p < 24; ++p) {
+  for (uint32_t p = 0; p < kKeys; ++p) {
     EXPECT_TRUE(IsPayload(prefix.page(p), keys[p])) << p;
   }
 }

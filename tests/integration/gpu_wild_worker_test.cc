@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "tests/integration/gpu_daemon_fixture.h"
+#include "tests/support/program_path.h"
 
 // Workers that break their protocol: each is killed, with a reason that says
 // how, and the daemon and its host memory do not notice.
@@ -14,13 +15,20 @@ struct Wildness {
   const char* reason;
 };
 
+// As GoogleTest wants the names of cases.
+std::string NameOfMode(const testing::TestParamInfo<Wildness>& wildness) {
+  std::string name = wildness.param.mode;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
 class GpuWildWorkerTest : public GpuDaemonTest,
                           public testing::WithParamInterface<Wildness> {
  protected:
   void SetUp() override { KVFERRY_EMULATED_ONLY(); }
   void StartWith(const std::string& mode) {
     StartDaemon({"--gpu-worker",
-                 WriteWorker(std::string("exec ") + KVFERRY_WILD_WORKER_PATH +
+                 WriteWorker("exec " + ProgramPath(KVFERRY_WILD_WORKER_PATH) +
                              " " + mode + " \"$@\"")});
   }
 };
@@ -62,11 +70,7 @@ INSTANTIATE_TEST_SUITE_P(
         Wildness{"no-descriptor", "0 descriptors beside it"},
         Wildness{"empty-handle", "a handle of 0 bytes"},
         Wildness{"long-handle", "a handle of 60000 bytes"}),
-    [](const auto& info) {
-      std::string name = info.param.mode;
-      std::replace(name.begin(), name.end(), '-', '_');
-      return name;
-    });
+    NameOfMode);
 
 // Those that need a copy to be wild about.
 class GpuWildCopyTest : public GpuWildWorkerTest {};
@@ -92,15 +96,15 @@ TEST_P(GpuWildCopyTest, IsKilledAndTheReasonIsKnown) {
 INSTANTIATE_TEST_SUITE_P(Modes, GpuWildCopyTest,
                          testing::Values(Wildness{"copy-id", "completed copy"},
                                          Wildness{"copy-ok", "with 7"}),
-                         [](const auto& info) {
-                           return info.index == 0 ? "Id" : "Outcome";
-                         });
+                         NameOfMode);
+
+class GpuFailingCopyTest : public GpuWildWorkerTest {};
 
 // Goal    A copy that fails is tried once more, then its key is a miss; the
 //         worker may stay.
 // Method  A worker that says of each copy that it failed.
-TEST_F(GpuWildWorkerTest, ACopyThatFailsLosesItsKeyOnly) {
-  StartWith("copy-fails");
+TEST_P(GpuFailingCopyTest, LosesItsKeyOnly) {
+  StartWith(GetParam().mode);
   const auto session = AttachWithGpu();
   ASSERT_TRUE(session->WaitForPool(1));
   const std::vector<BlockKey> keys = FreshKeys(1);
@@ -115,6 +119,10 @@ TEST_F(GpuWildWorkerTest, ACopyThatFailsLosesItsKeyOnly) {
   EXPECT_TRUE(daemon_->WaitForLog("a copy to the host failed"));
   ExpectHostServes(*session);
 }
+
+INSTANTIATE_TEST_SUITE_P(Modes, GpuFailingCopyTest,
+                         testing::Values(Wildness{"copy-fails", ""}),
+                         NameOfMode);
 
 }  // namespace
 }  // namespace kvferry::test

@@ -204,6 +204,21 @@ TEST_F(GpuDaemonTest, WithoutAnExportThereIsNoPool) {
   ExpectHostServes(*session);
 }
 
+// Goal    A part of a GPU (MIG) has no pool, whatever exports it claims.
+TEST_F(GpuDaemonTest, APartOfAGpuHasNoPool) {
+  KVFERRY_EMULATED_ONLY();
+  StartDaemon({"--gpu-worker",
+               WriteWorker("exec $GPU \"$@\" --emulated-missing whole-gpu")});
+  const auto session = AttachWithGpu();
+
+  ASSERT_TRUE(session->ReceiveUntil([&] {
+    return session->pools().at(1).changed.reason.find("part of a GPU") !=
+           std::string::npos;
+  })) << session->pools().at(1).changed.reason;
+  EXPECT_EQ(session->Incarnation(1), 0u);
+  ExpectHostServes(*session);
+}
+
 TEST_F(GpuDaemonTest, AnExportThatTheDeviceLacksLeavesTheHost) {
   KVFERRY_EMULATED_ONLY();
   StartDaemon({"--gpu-export", "vmm", "--gpu-worker",

@@ -79,6 +79,7 @@ void FakeGpu::CompleteOne() {
   const bool fails = world_.Chance(whole ? 4 : 2);
   if (!whole && !fails) return;
   const uint64_t id = jobs_[which].order.id;
+  if (fails) world_.CopyFailed(jobs_[which].order.gpu_block);
   jobs_.erase(jobs_.begin() + which);
   world_.core().CopyDone(id, !fails, world_.now_ms());
   if (world_.Chance(5)) world_.core().CopyDone(id, fails, world_.now_ms());

@@ -302,6 +302,7 @@ void World::CheckPins(const Client& client) {
         now.state != protocol::BlockState::kQuarantined) {
       continue;
     }
+    if (uncopied_.contains(use)) continue;
     Fail(absl::StrCat("block ", use.first,
                       " was whole by its writers' words, and was given up"));
   }

@@ -123,6 +123,10 @@ class World {
     const uint32_t pool = PoolOf(block);
     return pool == 0 || this->incarnation(pool) == incarnation;
   }
+  // Of what cannot be copied to the host the key leaves, whole as it was.
+  void CopyFailed(uint32_t gpu_block) {
+    uncopied_.emplace(gpu_block, state(gpu_block).generation);
+  }
   // Some page of the block is overwritten.
   void Scribble(uint32_t block);
   // Of a device's steps, those with which it dies.
@@ -201,6 +205,7 @@ class World {
   std::vector<uint64_t> pages_;
   std::vector<uint64_t> wakes_;
   std::set<BlockUse> cleared_;
+  std::set<BlockUse> uncopied_;
   // Uses that some client may write, and for which publication; of one Check.
   std::vector<std::pair<BlockUse, uint64_t>> writers_;
   LeaseWatch leases_;

@@ -18,6 +18,8 @@ constexpr uint64_t kEmulatedBytes = uint64_t{512} << 20;
 gpu::EmulatedOptions Emulated() {
   gpu::EmulatedOptions options;
   options.total_bytes = kEmulatedBytes;
+  // For exports by handle; files there go with their owner.
+  options.directory = "/dev/shm";
   return options;
 }
 

@@ -583,6 +583,8 @@ class Admin:
     def blocks(
         self, namespace: str, prefix_hex: str = "", limit: int = 1000
     ) -> list[dict[str, Any]]: ...
+    # Each with "capabilities", "pools" and "imports".
+    def gpus(self) -> list[dict[str, Any]]: ...
     def create_namespace(
         self,
         name: str,

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kvferry/kvferry_admin.h"
+#include "sdk/python/src/admin_dicts.h"
 #include "sdk/python/src/errors.h"
 #include "sdk/python/src/exclusive.h"
 #include "sdk/python/src/gil.h"
@@ -73,22 +74,7 @@ class Admin {
   std::unique_ptr<kvf_admin, AdminDelete> admin_;
 };
 
-nb::object Text(const char* text) {
-  const std::string bytes = text == nullptr ? "" : text;
-  const nb::object result = nb::steal(PyUnicode_DecodeUTF8(
-      bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "replace"));
-  if (!result.is_valid()) throw nb::python_error();
-  return result;
-}
-
 nb::bytes KeyBytes(const kvf_key& key) { return nb::bytes(&key, sizeof(key)); }
-
-template <typename Struct>
-Struct Sized() {
-  Struct result{};
-  result.size = sizeof(result);
-  return result;
-}
 
 void Connect(Admin* self, const std::optional<std::string>& socket_path,
              std::optional<double> timeout) {
@@ -105,15 +91,15 @@ void Connect(Admin* self, const std::optional<std::string>& socket_path,
 }
 
 nb::dict Status(Admin& admin) {
-  kvf_daemon_status status = Sized<kvf_daemon_status>();
+  kvf_daemon_status status = SizedStruct<kvf_daemon_status>();
   admin.Ask(
       [&](kvf_admin* handle) { return kvf_admin_status(handle, &status); });
   nb::dict result;
-  result["version"] = Text(status.version);
-  result["socket"] = Text(status.socket);
-  result["directory"] = Text(status.directory);
-  result["memory_note"] = Text(status.memory_note);
-  result["read_only_note"] = Text(status.read_only_note);
+  result["version"] = AdminText(status.version);
+  result["socket"] = AdminText(status.socket);
+  result["directory"] = AdminText(status.directory);
+  result["memory_note"] = AdminText(status.memory_note);
+  result["read_only_note"] = AdminText(status.read_only_note);
   result["epoch"] = status.epoch;
   result["uptime"] = Seconds(status.uptime_ns);
   result["pool_bytes"] = status.pool_bytes;
@@ -132,11 +118,11 @@ nb::dict Status(Admin& admin) {
 }
 
 nb::dict GroupDict(const kvf_admin_list* list, size_t index, uint32_t group) {
-  kvf_group_spec spec = Sized<kvf_group_spec>();
-  kvf_group_status status = Sized<kvf_group_status>();
+  kvf_group_spec spec = SizedStruct<kvf_group_spec>();
+  kvf_group_status status = SizedStruct<kvf_group_status>();
   Check(kvf_admin_list_group(list, index, group, &spec, &status));
   nb::dict result;
-  result["name"] = Text(status.name);
+  result["name"] = AdminText(status.name);
   result["spec"] = GroupSpec::FromC(spec);
   result["stride_bytes"] = status.stride_bytes;
   result["blocks"] = status.blocks;
@@ -146,22 +132,24 @@ nb::dict GroupDict(const kvf_admin_list* list, size_t index, uint32_t group) {
   result["publishing"] = status.publishing;
   result["ready"] = status.ready;
   result["quarantined"] = status.quarantined;
+  result["in_io"] = status.in_io;
+  result["resting"] = status.resting;
   return result;
 }
 
 nb::dict NamespaceDict(const kvf_admin_list* list, size_t index) {
-  kvf_namespace_status status = Sized<kvf_namespace_status>();
+  kvf_namespace_status status = SizedStruct<kvf_namespace_status>();
   Check(kvf_admin_list_namespace(list, index, &status));
   nb::list groups;
   for (uint32_t group = 0; group < status.group_count; ++group) {
     groups.append(GroupDict(list, index, group));
   }
   nb::dict result;
-  result["name"] = Text(status.name);
-  result["model"] = Text(status.model);
-  result["revision"] = Text(status.revision);
-  result["dtype"] = Text(status.dtype);
-  result["fingerprint_hex"] = Text(status.fingerprint_hex);
+  result["name"] = AdminText(status.name);
+  result["model"] = AdminText(status.model);
+  result["revision"] = AdminText(status.revision);
+  result["dtype"] = AdminText(status.dtype);
+  result["fingerprint_hex"] = AdminText(status.fingerprint_hex);
   result["id"] = status.id;
   result["quota_bytes"] = status.quota_bytes;
   result["populated_bytes"] = status.populated_bytes;
@@ -185,11 +173,11 @@ nb::dict NamespaceDict(const kvf_admin_list* list, size_t index) {
 }
 
 nb::dict SessionDict(const kvf_admin_list* list, size_t index) {
-  kvf_session_info info = Sized<kvf_session_info>();
+  kvf_session_info info = SizedStruct<kvf_session_info>();
   Check(kvf_admin_list_session(list, index, &info));
   nb::dict result;
-  result["namespace_name"] = Text(info.namespace_name);
-  result["client_name"] = Text(info.client_name);
+  result["namespace_name"] = AdminText(info.namespace_name);
+  result["client_name"] = AdminText(info.client_name);
   result["matches"] = info.matches;
   result["hit_blocks"] = info.hit_blocks;
   result["age"] = Seconds(info.age_ns);
@@ -200,14 +188,16 @@ nb::dict SessionDict(const kvf_admin_list* list, size_t index) {
   result["granted"] = info.granted;
   result["publications"] = info.publications;
   result["pinned_blocks"] = info.pinned_blocks;
+  result["has_gpu"] = info.has_gpu != 0;
+  result["gpu"] = info.gpu;
   return result;
 }
 
 nb::dict BlockDict(const kvf_admin_list* list, size_t index) {
-  kvf_block_info info = Sized<kvf_block_info>();
+  kvf_block_info info = SizedStruct<kvf_block_info>();
   Check(kvf_admin_list_block(list, index, &info));
   nb::dict result;
-  result["state"] = Text(info.state);
+  result["state"] = AdminText(info.state);
   result["key"] = KeyBytes(info.key);
   result["parent"] = KeyBytes(info.parent);
   result["bytes"] = info.bytes;
@@ -217,6 +207,10 @@ nb::dict BlockDict(const kvf_admin_list* list, size_t index) {
   result["generation"] = info.generation;
   result["children"] = info.children;
   result["pins"] = info.pins;
+  result["gpu_state"] = AdminText(info.gpu_state);
+  result["gpu_pool"] = info.gpu_pool;
+  result["gpu_block"] = info.gpu_block;
+  result["gpu_pins"] = info.gpu_pins;
   return result;
 }
 
@@ -253,12 +247,16 @@ nb::list Blocks(Admin& admin, const std::string& name,
                &BlockDict);
 }
 
+nb::list Gpus(Admin& admin) {
+  return Dicts(admin.AskForList(kvf_admin_gpus), &GpuDict);
+}
+
 void CreateNamespace(Admin& admin, const std::string& name,
                      const std::vector<GroupSpec>& groups,
                      const std::string& model, const std::string& revision,
                      const std::string& dtype, int64_t quota_bytes) {
   const std::vector<kvf_group_spec> specs = ToC(groups);
-  kvf_namespace_spec spec = Sized<kvf_namespace_spec>();
+  kvf_namespace_spec spec = SizedStruct<kvf_namespace_spec>();
   spec.name = CText(name, "name");
   spec.model = CText(model, "model");
   spec.revision = CText(revision, "revision");
@@ -310,6 +308,7 @@ void BindAdmin(nb::module_& module) {
       .def("sessions", &Sessions)
       .def("blocks", &Blocks, nb::arg("namespace"), nb::arg("prefix_hex") = "",
            nb::arg("limit") = 1000)
+      .def("gpus", &Gpus)
       .def("create_namespace", &CreateNamespace, nb::arg("name"), nb::kw_only(),
            nb::arg("groups"), nb::arg("model") = "", nb::arg("revision") = "",
            nb::arg("dtype") = "", nb::arg("quota_bytes"))

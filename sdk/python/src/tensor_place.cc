@@ -1,6 +1,7 @@
 #include "sdk/python/src/tensor_place.h"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
 
 #include <cstddef>
 #include <cstdint>

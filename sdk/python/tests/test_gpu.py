@@ -90,6 +90,27 @@ def test_the_device(client: kvferry.Client, gpu: kvferry.Gpu) -> None:
         kvferry.Gpu(client, DEVICE)
 
 
+def test_what_an_operator_is_told(
+    gpu_daemon: Daemon, client: kvferry.Client, gpu: kvferry.Gpu
+) -> None:
+    publish(client, gpu, make_engine("kbth", client.groups[0]))
+    with kvferry.Admin(gpu_daemon.socket_path) as admin:
+        (device,) = admin.gpus()
+        (session,) = admin.sessions()
+        blocks = admin.blocks("test")
+    assert device["uuid"] == DEVICE
+    assert device["emulated"]
+    assert device["worker_pid"] > 0
+    assert device["capabilities"]
+    (pool,) = device["pools"]
+    assert pool["namespace_name"] == "test"
+    assert pool["ready"] == COUNT
+    assert device["imports"][0]["session"] == session["session"]
+    assert session["has_gpu"]
+    assert [block["gpu_pool"] for block in blocks] == [pool["pool"]] * COUNT
+    assert {block["gpu_state"] for block in blocks} == {"ready"}
+
+
 def test_without_a_served_device_blocks_are_the_host_s(
     daemon: Daemon,
 ) -> None:

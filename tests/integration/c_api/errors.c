@@ -111,9 +111,6 @@ static void check_options(kvf_client* client) {
   publish.residence = 3;
   CHECK_FAILS(kvf_publication_open(client, &publish, &publication),
               KVF_UNIMPLEMENTED, "kvf_publication_options.residence is 3");
-  publish.residence = KVF_RESIDENCE_GPU;
-  CHECK_FAILS(kvf_publication_open(client, &publish, &publication),
-              KVF_FAILED_PRECONDITION, "");
   publish.residence = 0;
   publish.slice_first = SLICES;
   CHECK_FAILS(kvf_publication_open(client, &publish, &publication),

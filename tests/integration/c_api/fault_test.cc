@@ -16,6 +16,7 @@
 #include "gmock/gmock.h"
 #include "kvferry/kvferry.h"
 #include "kvferry/kvferry_admin.h"
+#include "kvferry/kvferry_gpu.h"
 #include "tests/support/small_daemon.h"
 #include "tests/support/status_matchers.h"
 
@@ -66,6 +67,7 @@ class CFaultTest : public testing::Test {
     ASSERT_EQ(kvf_prefix_create(&prefix_), KVF_OK);
     ASSERT_EQ(kvf_match(client_, &names_, 1, prefix_), KVF_OK);
     ASSERT_EQ(kvf_prefix_tokens(prefix_), 48u);
+    OpenGpu();
     ASSERT_EQ(kvf_publication_open(client_, nullptr, &publication_), KVF_OK);
     uint32_t first = 0;
     ASSERT_EQ(kvf_publication_begin(publication_, 0, nullptr, &keys_[kCount], 1,
@@ -86,6 +88,39 @@ class CFaultTest : public testing::Test {
 
   void TearDown() override { DestroyAll(); }
 
+  // Opens the emulated device, which the daemon does not serve, and pulls a
+  // block from host memory.
+  void OpenGpu() {
+    kvf_gpu_options options = Sized<kvf_gpu_options>();
+    options.device = "emulated:0";
+    ASSERT_EQ(kvf_gpu_open(client_, &options, &gpu_), KVF_OK)
+        << kvf_error_message();
+    kvf_paged_layer layer = Sized<kvf_paged_layer>();
+    layer.base = memory_.data();
+    layer.block_stride = kPageBytes;
+    layer.token_stride = kPageBytes / 16;
+    kvf_paged_options paged = Sized<kvf_paged_options>();
+    paged.group = &group_;
+    paged.layers = &layer;
+    paged.layer_count = 1;
+    paged.block_count = 1;
+    paged.flags = KVF_PAGED_DEVICE;
+    ASSERT_EQ(kvf_paged_create(&paged, &paged_), KVF_OK);
+    blocks_.paged = paged_;
+    blocks_.engine_blocks = &engine_block_;
+    blocks_.count = 1;
+    kvf_prefix* prefix = nullptr;
+    ASSERT_EQ(kvf_prefix_create(&prefix), KVF_OK);
+    ASSERT_EQ(kvf_match(client_, &names_, 1, prefix), KVF_OK);
+    EXPECT_EQ(
+        kvf_gpu_pull(gpu_, prefix, &blocks_, 1, nullptr, nullptr, &transfer_),
+        KVF_OK)
+        << kvf_error_message();
+    EXPECT_EQ(kvf_transfer_wait(transfer_, 10 * kSecond), KVF_OK);
+    EXPECT_EQ(memory_, page_);
+    kvf_prefix_destroy(prefix);
+  }
+
   // The client first: the others keep what they need of it.
   void DestroyAll() {
     kvf_client_close(client_);
@@ -94,6 +129,9 @@ class CFaultTest : public testing::Test {
     kvf_stream_destroy(stream_);
     kvf_publication_destroy(publication_);
     kvf_prefix_destroy(prefix_);
+    kvf_gpu_close(gpu_);
+    kvf_transfer_destroy(transfer_);
+    kvf_paged_destroy(paged_);
     kvf_admin_close(admin_);
   }
 
@@ -125,6 +163,9 @@ class CFaultTest : public testing::Test {
   kvf_group_spec group_ = {};
   std::array<kvf_key, kCount + 1> keys_;
   std::array<uint8_t, kPageBytes> page_;
+  std::array<uint8_t, kPageBytes> memory_ = {};  // the engine's
+  uint64_t engine_block_ = 0;
+  kvf_gpu_blocks blocks_ = Sized<kvf_gpu_blocks>();
   kvf_group_keys names_ = {};
   kvf_client* client_ = nullptr;
   kvf_prefix* prefix_ = nullptr;
@@ -133,6 +174,9 @@ class CFaultTest : public testing::Test {
   kvf_ticket_content* content_ = nullptr;
   kvf_hasher* hasher_ = nullptr;
   kvf_admin* admin_ = nullptr;
+  kvf_gpu* gpu_ = nullptr;
+  kvf_transfer* transfer_ = nullptr;
+  kvf_paged* paged_ = nullptr;
   kvf_ticket ticket_ = {};
   // What the calls fill.
   kvf_namespace_info info_ = Sized<kvf_namespace_info>();
@@ -141,6 +185,9 @@ class CFaultTest : public testing::Test {
   kvf_stream_state state_ = Sized<kvf_stream_state>();
   kvf_ticket_content_info content_info_ = Sized<kvf_ticket_content_info>();
   kvf_daemon_status daemon_status_ = Sized<kvf_daemon_status>();
+  kvf_gpu_info gpu_info_ = Sized<kvf_gpu_info>();
+  kvf_gpu* made_gpu_ = nullptr;
+  kvf_transfer* made_transfer_ = nullptr;
   kvf_bytes bytes_ = {};
   kvf_key key_ = {};
   void* target_ = nullptr;
@@ -260,6 +307,42 @@ std::vector<CFaultTest::Call> CFaultTest::CallsOnHandles() {
        [this] { return kvf_ticket_content_get(content_, &content_info_); }},
       {"ticket_release",
        [this] { return kvf_ticket_release(client_, &ticket_); }},
+      {"gpu_open",
+       [this] { return kvf_gpu_open(client_, nullptr, &made_gpu_); }},
+      {"gpu_get_info", [this] { return kvf_gpu_get_info(gpu_, &gpu_info_); }},
+      {"gpu_check_pool", [this] { return kvf_gpu_check_pool(gpu_); }},
+      {"gpu_pull",
+       [this] {
+         return kvf_gpu_pull(gpu_, prefix_, &blocks_, 1, nullptr, nullptr,
+                             &made_transfer_);
+       }},
+      {"gpu_follow",
+       [this] {
+         return kvf_gpu_follow(gpu_, stream_, &blocks_, nullptr, nullptr,
+                               &made_transfer_);
+       }},
+      {"gpu_publish",
+       [this] {
+         return kvf_gpu_publish(gpu_, publication_, &blocks_, nullptr, nullptr,
+                                &made_transfer_);
+       }},
+      {"gpu_prefix_page",
+       [this] {
+         return kvf_gpu_prefix_page(gpu_, prefix_, 0, 0, 0, &target_);
+       }},
+      {"gpu_publication_page",
+       [this] {
+         return kvf_gpu_publication_page(gpu_, publication_, 0, 0, &target_);
+       }},
+      {"transfer_status", [this] { return kvf_transfer_status(transfer_); }},
+      {"transfer_wait",
+       [this] { return kvf_transfer_wait(transfer_, kSecond); }},
+      {"transfer_order_after",
+       [this] { return kvf_transfer_order_after(transfer_, nullptr, 0); }},
+      {"transfer_skipped",
+       [this] {
+         return kvf_transfer_skipped(transfer_, nullptr, 0, &length_);
+       }},
       {"admin_status",
        [this] { return kvf_admin_status(admin_, &daemon_status_); }},
       {"admin_sessions",
@@ -290,7 +373,11 @@ TEST_F(CFaultTest, AForkedChildIsRefusedAndMayDestroy) {
     if (kvf_client_connected(client_) != 0 || kvf_prefix_tokens(prefix_) != 0 ||
         kvf_prefix_block_count(prefix_, 0) != 0 ||
         kvf_publication_size(publication_) != 0 ||
-        kvf_stream_poll(stream_) != 0 || kvf_stream_confirm(stream_, 1) != 0) {
+        kvf_stream_poll(stream_) != 0 || kvf_stream_confirm(stream_, 1) != 0 ||
+        kvf_prefix_residence(prefix_, 0, 0) != 0 ||
+        kvf_publication_residence(publication_, 0) != 0 ||
+        kvf_transfer_done(transfer_) != 0 ||
+        kvf_transfer_bytes(transfer_) != 0) {
       ChildFails("a call without a status answers more than nothing\n");
     }
     kvf_prefix_release(prefix_);

@@ -27,7 +27,7 @@ for file in "$@"; do
 done
 
 # Stripped of symbols it would prove nothing.
-nm "$daemon" | grep -q ' T main$' || fail "$daemon has no symbols"
+nm "$daemon" | grep ' T main$' >/dev/null || fail "$daemon has no symbols"
 inside=$(nm --format=posix "$daemon" | cut -d ' ' -f 1 |
   grep -E '^_*cu(da)?[A-Z]' || true)
 [[ -z $inside ]] || fail "$daemon has ${inside//$'\n'/ }"

@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -106,11 +107,12 @@ class Loader:
         the blocks loaded, unless settle() says that they are not."""
         started = self._start(load, mark)
         for transfer, _, _ in started.transfers:
-            try:
-                transfer.order_after(engine_stream)
-            except errors.Error as error:
-                self._faults.report("loading", error)
-                self._wait(transfer)  # that orders it, too
+            # What it says is asked for in settle().
+            with suppress(errors.Error):
+                if engine_stream is None:
+                    transfer.wait()  # the forward is the processor's
+                else:
+                    _order_after(transfer, engine_stream)
         self._before_forward.append(started)
 
     def settle(self) -> set[str]:
@@ -268,3 +270,10 @@ def _blocks_of(load: LoadRequest) -> list[int]:
         for blocks in load.parts
         for block in unpack_ids(blocks.block_ids)
     ]
+
+
+def _order_after(transfer: "Transfer", stream: int) -> None:
+    try:
+        transfer.order_after(stream)
+    except errors.Error:
+        transfer.wait()  # that orders it, too

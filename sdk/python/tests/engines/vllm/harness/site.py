@@ -119,6 +119,12 @@ class Site:
                 f"{namespace['open_publications']}"
                 for namespace in admin.namespaces()
                 if namespace["open_publications"]
+            ] + [
+                # On their way from a GPU to the host, or back.
+                f"namespace {namespace['name']}: in_io {group['in_io']}"
+                for namespace in admin.namespaces()
+                for group in namespace["groups"]
+                if group["in_io"]
             ]
 
     def settle(self, engine: Engine) -> None:
