@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "base/mapping.h"
 #include "base/mutex.h"
+#include "protocol/progress_layout.h"
 #include "protocol/shm_layout.h"
 #include "sdk/connection.h"
 

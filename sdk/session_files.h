@@ -8,6 +8,7 @@
 #include "base/mapping.h"
 #include "base/unique_fd.h"
 #include "protocol/control_generated.h"
+#include "protocol/progress_layout.h"
 #include "protocol/shm_layout.h"
 
 namespace kvferry::sdk {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "protocol/progress_layout.h"
 #include "protocol/shm_layout.h"
 #include "sdk/attachment.h"
 #include "sdk/stream_waiter.h"

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "protocol/progress_layout.h"
 #include "protocol/shm_layout.h"
 
 namespace kvferry::core {

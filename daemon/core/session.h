@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "protocol/progress_layout.h"
 #include "protocol/shm_layout.h"
 
 namespace kvferry::core {

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "base/mapping.h"
 #include "base/unique_fd.h"
+#include "protocol/progress_layout.h"
 #include "protocol/shm_layout.h"
 
 namespace kvferry::memory {

@@ -47,18 +47,21 @@ absl::Status CudaContext::health() const {
 absl::Status CudaContext::Failed(cudaError_t error, const char* what) {
   // Of our copy of the runtime; the engine's has its own.
   (void)cudaGetLastError();
-  const absl::Status status =
-      CudaStatus(error, absl::StrCat("gpu: device ", ordinal_, ": ", what));
-  if (BreaksContext(error)) {
-    MutexLock lock(&mutex_);
-    if (broken_with_.ok()) {
-      broken_with_ = absl::UnavailableError(
-          absl::StrCat(status.message(), "; it is lost to this process"));
-      broken_.store(true, std::memory_order_release);
-    }
-    return broken_with_;
+  return BreaksContext(error) ? Break(error, what) : StatusOf(error, what);
+}
+
+absl::Status CudaContext::Break(cudaError_t error, const char* what) {
+  MutexLock lock(&mutex_);
+  if (broken_with_.ok()) {
+    broken_with_ = absl::UnavailableError(absl::StrCat(
+        StatusOf(error, what).message(), "; it is lost to this process"));
+    broken_.store(true, std::memory_order_release);
   }
-  return status;
+  return broken_with_;
+}
+
+absl::Status CudaContext::StatusOf(cudaError_t error, const char* what) const {
+  return CudaStatus(error, absl::StrCat("gpu: device ", ordinal_, ": ", what));
 }
 
 void CudaContext::AddHostRange(const std::byte* address, uint64_t bytes) {

@@ -56,6 +56,13 @@ class CudaContext {
   absl::Status Check(CUresult result, const char* what) {
     return Check(static_cast<cudaError_t>(result), what);
   }
+  // The same of making the context current: whatever refuses that, nothing here
+  // works without.
+  absl::Status CheckPushed(CUresult result) {
+    if (result == CUDA_SUCCESS) [[likely]]
+      return absl::OkStatus();
+    return Break(static_cast<cudaError_t>(result), "cuCtxPushCurrent");
+  }
 
   // Host memory that is registered with the device, by device addresses.
   void AddHostRange(const std::byte* address, uint64_t bytes);
@@ -84,6 +91,8 @@ class CudaContext {
         batch_copies_(driver.has_batch_copy) {}
 
   absl::Status Failed(cudaError_t error, const char* what);
+  absl::Status Break(cudaError_t error, const char* what);
+  absl::Status StatusOf(cudaError_t error, const char* what) const;
 
   const CudaDriver driver_;
   const int ordinal_;

@@ -42,6 +42,17 @@ absl::Status CheckBytes(uint64_t bytes) {
   return absl::InvalidArgumentError("gpu: memory of 0 bytes");
 }
 
+// Plain host memory may be copied by the processor, whose fault a null address
+// would be.
+absl::Status CheckCopies(std::span<const Copy> copies) {
+  for (const Copy& copy : copies) {
+    if (copy.bytes != 0 && (copy.target == nullptr || copy.source == nullptr)) {
+      return absl::InvalidArgumentError("gpu: a copy from or to null");
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Device>> CudaDevice::Open(
@@ -134,6 +145,9 @@ absl::StatusOr<std::unique_ptr<DeviceMemory>> CudaDevice::Import(
 absl::StatusOr<std::unique_ptr<HostRegistration>> CudaDevice::RegisterHost(
     std::byte* address, uint64_t bytes, bool read_only) {
   KVFERRY_RETURN_IF_ERROR(CheckBytes(bytes));
+  if (address == nullptr) {
+    return absl::InvalidArgumentError("gpu: host memory at null");
+  }
   if (read_only) KVFERRY_RETURN_IF_ERROR(Lacks(kCapabilityReadOnlyHost));
   return CudaHostRegistration::Create(context_, address, bytes, read_only);
 }
@@ -205,6 +219,7 @@ absl::StatusOr<bool> CudaDevice::IsCapturing(void* stream) {
 // --- work ---
 
 absl::Status CudaDevice::CopyAsync(std::span<const Copy> copies, void* stream) {
+  KVFERRY_RETURN_IF_ERROR(CheckCopies(copies));
   const CudaScope scope(context_.get());
   KVFERRY_RETURN_IF_ERROR(scope.status());
   // The batched call does not take the default stream, and gains nothing with
@@ -243,6 +258,13 @@ absl::Status CudaDevice::CopyBatched(std::span<const Copy> copies, void* stream,
         // One by one, from here on for good.
         (void)cudaGetLastError();
         context_->DisableBatchCopies();
+        return absl::OkStatus();
+      }
+      if (error == cudaErrorInvalidValue) {
+        // The batch refuses memory that a copy by itself takes (plain host
+        // memory on some systems), or one of them is wrong, which will then say
+        // so. Nothing comes of it if some are queued twice.
+        (void)cudaGetLastError();
         return absl::OkStatus();
       }
       KVFERRY_RETURN_IF_ERROR(context_->Check(error, "cudaMemcpyBatchAsync"));

@@ -36,6 +36,9 @@ absl::StatusCode CodeOf(cudaError_t error) {
     case cudaErrorStreamCaptureUnmatched:
     case cudaErrorStreamCaptureWrongThread:
     case cudaErrorCapturedEvent:
+    // An IPC handle of this process's own, or a stream of another context: the
+    // call is refused, and the next may well work.
+    case cudaErrorDeviceUninitialized:
       return absl::StatusCode::kFailedPrecondition;
     case cudaErrorInsufficientDriver:
     case cudaErrorNoDevice:
@@ -73,7 +76,6 @@ bool BreaksContext(cudaError_t error) {
     case cudaErrorECCUncorrectable:
     case cudaErrorNvlinkUncorrectable:
     case cudaErrorContextIsDestroyed:
-    case cudaErrorDeviceUninitialized:
     case cudaErrorMpsClientTerminated:
     case cudaErrorExternalDevice:
     case cudaErrorTensorMemoryLeak:

@@ -24,8 +24,7 @@ class CudaScope {
       : context_(context), status_(context->health()) {
     if (!status_.ok()) return;
     const CudaDriver& driver = context_->driver();
-    status_ = context_->Check(driver.CtxPushCurrent(context_->handle()),
-                              "cuCtxPushCurrent");
+    status_ = context_->CheckPushed(driver.CtxPushCurrent(context_->handle()));
     if (!status_.ok()) return;
     pushed_ = true;
     // After the push: in a thread without a context it would make one on the

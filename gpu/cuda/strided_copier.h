@@ -18,9 +18,8 @@ namespace kvferry::gpu {
 
 // Queues the launches that a gather or a scatter comes to.
 //
-// Cost     a launch a shape (TransferPlanner); of more than kInlinePieces
-// pieces
-//          also a copy of their table. No allocation on the device, no waiting
+// Cost     a launch a shape (TransferPlanner), and of more than kInlinePieces a
+//          copy of their table. No allocation on the device, no waiting
 // Threads  any number at once
 class StridedCopier {
  public:

@@ -21,27 +21,38 @@ CUmemAllocationProp PropertiesFor(int ordinal) {
   return properties;
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<DeviceMemory>> VmmMemory::Create(
-    std::shared_ptr<CudaContext> context, uint64_t bytes) {
-  const CudaScope scope(context.get());
-  KVFERRY_RETURN_IF_ERROR(scope.status());
+// What sizes and addresses are multiples of. The GPUs of a machine agree (2
+// MiB), so that whoever imports memory rounds as its owner did.
+absl::StatusOr<uint64_t> Granularity(CudaContext* context) {
   const CUmemAllocationProp properties = PropertiesFor(context->ordinal());
   size_t granularity = 0;
   KVFERRY_RETURN_IF_ERROR(context->Check(
       context->driver().MemGetAllocationGranularity(
           &granularity, &properties, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED),
       "cuMemGetAllocationGranularity"));
-  std::unique_ptr<VmmMemory> memory(new VmmMemory(std::move(context)));
-  const uint64_t range_bytes =
-      (bytes + granularity - 1) / granularity * granularity;
-  KVFERRY_RETURN_IF_ERROR(memory->context_->Check(
-      memory->context_->driver().MemCreate(&memory->handle_, range_bytes,
-                                           &properties, 0),
+  return granularity;
+}
+
+uint64_t RoundUp(uint64_t bytes, uint64_t granularity) {
+  return (bytes + granularity - 1) / granularity * granularity;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DeviceMemory>> VmmMemory::Create(
+    std::shared_ptr<CudaContext> context, uint64_t bytes) {
+  const CudaScope scope(context.get());
+  KVFERRY_RETURN_IF_ERROR(scope.status());
+  KVFERRY_ASSIGN_OR_RETURN(const uint64_t granularity,
+                           Granularity(context.get()));
+  const CUmemAllocationProp properties = PropertiesFor(context->ordinal());
+  std::unique_ptr<VmmMemory> memory(new VmmMemory(context));
+  KVFERRY_RETURN_IF_ERROR(context->Check(
+      context->driver().MemCreate(&memory->handle_, RoundUp(bytes, granularity),
+                                  &properties, 0),
       "cuMemCreate"));
   memory->has_handle_ = true;
-  KVFERRY_RETURN_IF_ERROR(memory->Map(properties, bytes));
+  KVFERRY_RETURN_IF_ERROR(memory->Map(bytes));
   // Some sandboxes have the memory but not the descriptor.
   KVFERRY_RETURN_IF_ERROR(memory->ExportDescriptor().status());
   return memory;
@@ -61,11 +72,12 @@ absl::StatusOr<std::unique_ptr<DeviceMemory>> VmmMemory::Import(
                        CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR),
       "cuMemImportFromShareableHandle"));
   memory->has_handle_ = true;
+  // For a plain answer where there can be one: without it, cuMemSetAccess
+  // refuses what cannot be reached.
   CUmemAllocationProp properties = {};
-  KVFERRY_RETURN_IF_ERROR(context->Check(
-      driver.MemGetAllocationProperties(&properties, memory->handle_),
-      "cuMemGetAllocationPropertiesFromHandle"));
-  if (properties.location.type == CU_MEM_LOCATION_TYPE_DEVICE &&
+  if (driver.MemGetAllocationProperties(&properties, memory->handle_) ==
+          CUDA_SUCCESS &&
+      properties.location.type == CU_MEM_LOCATION_TYPE_DEVICE &&
       properties.location.id != context->ordinal()) {
     int reachable = 0;
     KVFERRY_RETURN_IF_ERROR(
@@ -78,20 +90,16 @@ absl::StatusOr<std::unique_ptr<DeviceMemory>> VmmMemory::Import(
           properties.location.id));
     }
   }
-  KVFERRY_RETURN_IF_ERROR(memory->Map(properties, bytes));
+  KVFERRY_RETURN_IF_ERROR(memory->Map(bytes));
   return memory;
 }
 
-absl::Status VmmMemory::Map(const CUmemAllocationProp& properties,
-                            uint64_t bytes) {
+absl::Status VmmMemory::Map(uint64_t bytes) {
   const CudaDriver& driver = context_->driver();
-  size_t granularity = 0;
-  KVFERRY_RETURN_IF_ERROR(context_->Check(
-      driver.MemGetAllocationGranularity(&granularity, &properties,
-                                         CU_MEM_ALLOC_GRANULARITY_RECOMMENDED),
-      "cuMemGetAllocationGranularity"));
+  KVFERRY_ASSIGN_OR_RETURN(const uint64_t granularity,
+                           Granularity(context_.get()));
   // As whoever made it rounded: a mapping covers the memory exactly.
-  range_bytes_ = (bytes + granularity - 1) / granularity * granularity;
+  range_bytes_ = RoundUp(bytes, granularity);
   KVFERRY_RETURN_IF_ERROR(context_->Check(
       driver.MemAddressReserve(&range_, range_bytes_, granularity, 0, 0),
       "cuMemAddressReserve"));

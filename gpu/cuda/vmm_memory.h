@@ -36,7 +36,7 @@ class VmmMemory : public DeviceMemory {
 
   // Reserves addresses for `bytes` of handle_, maps them, and lets the device
   // read and write them.
-  absl::Status Map(const CUmemAllocationProp& properties, uint64_t bytes);
+  absl::Status Map(uint64_t bytes);
   absl::StatusOr<UniqueFd> ExportDescriptor() const;
 
   const std::shared_ptr<CudaContext> context_;

@@ -203,9 +203,9 @@ class KVFERRY_EXPORT Gpu {
   // from the engine's blocks (kNoEngineBlock: left alone), and commits them
   // once they are there, after what was begun before for the publication.
   // Positions that are not to be written are skipped; those of a transfer that
-  // fails are aborted. The publication may go on meanwhile; what ends it (Close,
-  // Abort, its destructor) waits until the device is done.
-  // Errors  as Publication::Fill; also kInvalidArgument: layers out of order
+  // fails are aborted. The publication may go on meanwhile; what ends it
+  // (Close, Abort, its destructor) waits until the device is done. Errors  as
+  // Publication::Fill; also kInvalidArgument: layers out of order
   //         kFailedPrecondition, kResourceExhausted, kUnavailable as PullTo
   absl::StatusOr<GpuTransfer> PublishFrom(
       Publication* publication, uint32_t first, const PagedMemory& memory,

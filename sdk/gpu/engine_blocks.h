@@ -18,14 +18,16 @@ inline absl::Status CheckEngineBlocks(const PagedMemory& memory,
                                       uint32_t last_tokens) {
   for (const uint64_t block : engine_blocks) {
     if (block == kNoEngineBlock || block < memory.block_count()) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("gpu: engine block ", block, ", the memory has ",
-                     memory.block_count()));
+    return absl::InvalidArgumentError(absl::StrCat("gpu: engine block ", block,
+                                                   ", the memory has ",
+                                                   memory.block_count()));
   }
   if (last_tokens <= memory.group().block_tokens) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat("gpu: ", last_tokens, " tokens of the last block, a block "
-                   "has ", memory.group().block_tokens));
+      absl::StrCat("gpu: ", last_tokens,
+                   " tokens of the last block, a block "
+                   "has ",
+                   memory.group().block_tokens));
 }
 
 }  // namespace kvferry::sdk

@@ -25,13 +25,14 @@ absl::StatusOr<GpuTransfer> GpuImpl::Follow(
       pull.first != 0 || pull.engine_blocks.size() != state->key_count()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "gpu: positions [", pull.first, ", +", pull.engine_blocks.size(),
-        ") of group ", pull.group, pull.memory == nullptr ? " without" : " with",
+        ") of group ", pull.group,
+        pull.memory == nullptr ? " without" : " with",
         " memory; the stream is of positions [0, +", state->key_count(),
         ") of group ", state->options().group));
   }
-  KVFERRY_RETURN_IF_ERROR(CheckSameGeometry(
-      *pull.memory, pull.group,
-      state->attachment()->segments().group(pull.group)));
+  KVFERRY_RETURN_IF_ERROR(
+      CheckSameGeometry(*pull.memory, pull.group,
+                        state->attachment()->segments().group(pull.group)));
   KVFERRY_RETURN_IF_ERROR(
       CheckEngineBlocks(*pull.memory, pull.engine_blocks, pull.last_tokens));
 
@@ -39,8 +40,8 @@ absl::StatusOr<GpuTransfer> GpuImpl::Follow(
   KVFERRY_ASSIGN_OR_RETURN(task->layout, engine_->layouts()->Get(*pull.memory));
   task->engine_blocks.assign(pull.engine_blocks.begin(),
                              pull.engine_blocks.end());
-  task->last_tokens = pull.last_tokens != 0 ? pull.last_tokens
-                                            : state->options().tail_tokens;
+  task->last_tokens =
+      pull.last_tokens != 0 ? pull.last_tokens : state->options().tail_tokens;
   task->layers_a_piece = options.layers_a_piece;
   task->finder = MakeFinder(state->attachment().get());
   KVFERRY_ASSIGN_OR_RETURN(task->event_fd, state->event_fd());

@@ -6,12 +6,14 @@
 
 #include "absl/time/clock.h"
 #include "base/status.h"
+#include "sdk/client_impl.h"
 
 namespace kvferry::sdk {
 
 // --- for who waits -------------------------------------------------------
 
 absl::Status GpuOperation::status() const {
+  if (fork_guard_.forked()) return ForkedError();
   if (!done()) return absl::UnavailableError("gpu: the transfer is under way");
   return failure();
 }
@@ -22,6 +24,7 @@ absl::Status GpuOperation::failure() const {
 }
 
 absl::Status GpuOperation::Wait(absl::Time deadline) const {
+  if (fork_guard_.forked()) return ForkedError();
   MutexLock lock(&mutex_);
   while (!done()) {
     if (deadline == absl::InfiniteFuture()) {
@@ -33,14 +36,15 @@ absl::Status GpuOperation::Wait(absl::Time deadline) const {
       return absl::DeadlineExceededError("gpu: the transfer is under way");
     }
     // By the steady clock: Abseil's time may be set.
-    (void)changed_.WaitUntil(&mutex_, std::chrono::steady_clock::now() +
-                                          absl::ToChronoNanoseconds(std::min(
-                                              left, absl::Hours(1))));
+    (void)changed_.WaitUntil(
+        &mutex_, std::chrono::steady_clock::now() +
+                     absl::ToChronoNanoseconds(std::min(left, absl::Hours(1))));
   }
   return failure_;
 }
 
 absl::Status GpuOperation::OrderAfter(void* stream, uint32_t layers) const {
+  if (fork_guard_.forked()) return ForkedError();
   if (layers == 0 || layers > layers_) layers = layers_;
   MutexLock lock(&mutex_);
   while (!done() && launched_layers_ < layers) changed_.Wait(&mutex_);
@@ -65,16 +69,19 @@ absl::Status GpuOperation::OrderAfter(void* stream, uint32_t layers) const {
 }
 
 uint32_t GpuOperation::launched_layers() const {
+  if (fork_guard_.forked()) return 0;
   MutexLock lock(&mutex_);
   return done() ? layers_ : launched_layers_;
 }
 
 std::vector<uint32_t> GpuOperation::skipped() const {
+  if (fork_guard_.forked()) return {};
   MutexLock lock(&mutex_);
   return skipped_;
 }
 
 uint64_t GpuOperation::bytes() const {
+  if (fork_guard_.forked()) return 0;
   MutexLock lock(&mutex_);
   return bytes_;
 }

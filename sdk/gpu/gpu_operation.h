@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "base/fork_guard.h"
 #include "base/mutex.h"
 #include "gpu/device.h"
 #include "sdk/gpu/event_pool.h"
@@ -80,6 +81,8 @@ class GpuOperation {
     uint32_t first_layer = 0;
   };
 
+  // In a forked child nobody ends it, and the mutex may be held for ever.
+  const ForkGuard fork_guard_;
   gpu::Device* const device_;
   const uint32_t layers_;
   // Set once, under the mutex, after everything that it makes valid.

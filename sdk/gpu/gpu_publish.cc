@@ -53,8 +53,7 @@ absl::Status GpuImpl::CheckPublish(PublicationState* state, uint32_t first,
   int32_t checked = -1;  // the group that is like the memory's
   for (size_t i = 0; i < engine_blocks.size(); ++i) {
     if (engine_blocks[i] == kNoEngineBlock) continue;
-    const uint32_t group =
-        state->Look(static_cast<uint32_t>(first + i)).group;
+    const uint32_t group = state->Look(static_cast<uint32_t>(first + i)).group;
     if (static_cast<int32_t>(group) == checked) continue;
     KVFERRY_RETURN_IF_ERROR(
         CheckSameGeometry(memory, group, segments.group(group)));
@@ -74,19 +73,19 @@ absl::StatusOr<GpuTransfer> GpuImpl::PublishFrom(
   KVFERRY_RETURN_IF_ERROR(
       CheckPublish(state, first, memory, engine_blocks, options));
   const uint32_t layer_count = memory.group().layer_count;
-  const gpu::LayerRange layers{
-      options.first_layer, options.layer_count == 0
-                               ? layer_count - options.first_layer
-                               : options.layer_count};
+  const gpu::LayerRange layers{options.first_layer,
+                               options.layer_count == 0
+                                   ? layer_count - options.first_layer
+                                   : options.layer_count};
   const bool in_parts = layers.first != 0 || layers.count != layer_count;
   const bool last_part = layers.first + layers.count == layer_count;
   const auto count = static_cast<uint32_t>(engine_blocks.size());
   if (state->device_state() == nullptr) {
     state->device_state() = std::make_shared<PublishLine>();
   }
-  const auto line = std::static_pointer_cast<PublishLine>(state->device_state());
-  KVFERRY_RETURN_IF_ERROR(
-      line->CheckLayers(first, count, layers, layer_count));
+  const auto line =
+      std::static_pointer_cast<PublishLine>(state->device_state());
+  KVFERRY_RETURN_IF_ERROR(line->CheckLayers(first, count, layers, layer_count));
 
   const std::shared_ptr<Attachment> attachment = state->attachment();
   const GpuPools& pools = attachment->gpu_pools();
@@ -151,8 +150,8 @@ absl::StatusOr<GpuTransfer> GpuImpl::PublishFrom(
     return status;
   }
   // Nothing is refused from here on.
-  auto operation = std::make_shared<GpuOperation>(
-      device_.get(), layers.first + layers.count);
+  auto operation = std::make_shared<GpuOperation>(device_.get(),
+                                                  layers.first + layers.count);
   entry->operation = operation;
   for (const uint32_t position : skipped) operation->Skip(position);
   for (const uint32_t position : unreachable) {

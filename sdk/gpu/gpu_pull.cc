@@ -49,7 +49,8 @@ absl::Status GpuImpl::PlanPull(const PinnedPrefix& prefix,
   const GpuPools& pools = prefix.attachment_->gpu_pools();
   for (const GpuPull& pull : pulls) {
     PageLists& list = plan->lists.emplace_back();
-    KVFERRY_ASSIGN_OR_RETURN(list.layout, engine_->layouts()->Get(*pull.memory));
+    KVFERRY_ASSIGN_OR_RETURN(list.layout,
+                             engine_->layouts()->Get(*pull.memory));
     const uint64_t page_bytes =
         prefix.attachment_->segments().group(pull.group).page_bytes;
     for (size_t i = 0; i < pull.engine_blocks.size(); ++i) {
@@ -60,9 +61,9 @@ absl::Status GpuImpl::PlanPull(const PinnedPrefix& prefix,
       const BlockPlace place = finder->Find(
           pull.group, block, pool == 0 ? 0 : prefix.IncarnationOf(pool));
       if (place.home == BlockHome::kNowhere) {
-        return absl::AbortedError(absl::StrCat(
-            "gpu: the memory of position ", position, " of group ", pull.group,
-            " is gone: it is a miss"));
+        return absl::AbortedError(
+            absl::StrCat("gpu: the memory of position ", position, " of group ",
+                         pull.group, " is gone: it is a miss"));
       }
       list.Add(place, pull.engine_blocks[i], pull.memory->slice_first(),
                pull.memory->slice_end(), page_bytes,
@@ -97,8 +98,7 @@ absl::StatusOr<GpuTransfer> GpuImpl::PullTo(PinnedPrefix* prefix,
   state->finder = MakeFinder(prefix->attachment_);
   TransferEngine::Plan plan;
   plan.layers_a_piece = options.layers_a_piece;
-  KVFERRY_RETURN_IF_ERROR(
-      PlanPull(*prefix, pulls, state->finder.get(), &plan));
+  KVFERRY_RETURN_IF_ERROR(PlanPull(*prefix, pulls, state->finder.get(), &plan));
   if (state->finder->found_staged()) registrar_.LookSoon();
   for (const GpuPull& pull : pulls) {
     for (size_t i = 0; i < pull.engine_blocks.size(); ++i) {

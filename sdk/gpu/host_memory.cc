@@ -1,5 +1,6 @@
 #include "sdk/gpu/host_memory.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,23 +24,25 @@ void HostMemory::RegisterNew() {
     } else {
       status_ = registration.status();
     }
-    segments_.push_back(std::move(segment));
+    const auto after = std::upper_bound(segments_.begin(), segments_.end(),
+                                        segment.base, StartsAfter);
+    segments_.insert(after, std::move(segment));
   }
 }
 
 std::byte* HostMemory::DeviceAddress(const std::byte* host,
                                      uint64_t bytes) const {
   MutexLock lock(&mutex_);
-  for (const Segment& segment : segments_) {
-    // A difference that wraps around is above every size.
-    const uint64_t offset = reinterpret_cast<uintptr_t>(host) -
-                            reinterpret_cast<uintptr_t>(segment.base);
-    if (offset >= segment.bytes || bytes > segment.bytes - offset) continue;
-    return segment.registration == nullptr
-               ? nullptr
-               : segment.registration->device_address() + offset;
+  const auto after =
+      std::upper_bound(segments_.begin(), segments_.end(), host, StartsAfter);
+  if (after == segments_.begin()) return nullptr;
+  const Segment& segment = *std::prev(after);
+  const auto offset = static_cast<uint64_t>(host - segment.base);
+  if (offset >= segment.bytes || bytes > segment.bytes - offset ||
+      segment.registration == nullptr) {
+    return nullptr;
   }
-  return nullptr;
+  return segment.registration->device_address() + offset;
 }
 
 uint64_t HostMemory::registered_bytes() const {

@@ -46,13 +46,16 @@ class HostMemory {
     uint64_t bytes = 0;
     std::unique_ptr<gpu::HostRegistration> registration;  // null: refused
   };
+  static bool StartsAfter(const std::byte* address, const Segment& segment) {
+    return address < segment.base;
+  }
 
   const std::shared_ptr<Attachment> attachment_;
   gpu::Device* const device_;
   uint32_t taken_ = 0;  // RegisterNew's
 
   mutable Mutex mutex_;
-  // Entries are added, never changed.
+  // By base; entries are added, never changed.
   std::vector<Segment> segments_ ABSL_GUARDED_BY(mutex_);
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };

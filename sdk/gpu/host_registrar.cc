@@ -80,8 +80,8 @@ void HostRegistrar::Run() {
     looked_ = asked;
     changed_.NotifyAll();
     while (!stopping_ && asked_ == asked &&
-           changed_.WaitUntil(&mutex_, std::chrono::steady_clock::now() +
-                                           kLookInterval)) {
+           changed_.WaitUntil(
+               &mutex_, std::chrono::steady_clock::now() + kLookInterval)) {
     }
   }
 }

@@ -10,8 +10,8 @@ namespace kvferry::sdk {
 absl::StatusOr<std::shared_ptr<const gpu::PreparedLayout>> LayoutCache::Get(
     const PagedMemory& memory) {
   MutexLock lock(&mutex_);
-  const auto found = std::find_if(
-      entries_.begin(), entries_.end(), [&](const Entry& entry) {
+  const auto found =
+      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
         return &entry.memory.options() == &memory.options();
       });
   if (found != entries_.end()) {

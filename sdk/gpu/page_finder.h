@@ -55,8 +55,7 @@ class PageFinder {
   Attachment* const attachment_;
   const std::shared_ptr<const HostMemory> host_;
   // By pool - 1.
-  std::array<std::shared_ptr<const GpuPools::Imported>,
-             protocol::kGpuPoolsMax>
+  std::array<std::shared_ptr<const GpuPools::Imported>, protocol::kGpuPoolsMax>
       pools_;
   bool found_staged_ = false;
 };

@@ -81,8 +81,8 @@ absl::Status PublishLine::Check(const PublishEntry::Written& written,
       !attachment.gpu_pools().Stands(written.pool, written.incarnation)) {
     return absl::AbortedError(
         absl::StrCat("gpu: the memory of pool ", written.pool,
-                     " went with its worker before position ",
-                     written.position, " was written"));
+                     " went with its worker before position ", written.position,
+                     " was written"));
   }
   return absl::OkStatus();
 }
@@ -130,8 +130,7 @@ void PublishLine::Settle(PublishEntry* entry, PublicationState* state) {
   for (size_t i = 0; i < good.size();) {
     size_t end = i + 1;
     while (end < good.size() && good[end] == good[end - 1] + 1) ++end;
-    operation->Fail(
-        state->Commit(good[i], static_cast<uint32_t>(end - i)));
+    operation->Fail(state->Commit(good[i], static_cast<uint32_t>(end - i)));
     i = end;
   }
 }

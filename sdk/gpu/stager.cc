@@ -159,8 +159,7 @@ absl::Status Stager::FillHalf(const StagingJob& job, gpu::LayerRange layers,
 
   absl::Status status = CopyPages(std::move(copies));
   if (status.ok()) {
-    status =
-        QueueCopies(device_, job.way, *job.layout, layers, pages, stream_);
+    status = QueueCopies(device_, job.way, *job.layout, layers, pages, stream_);
   }
   if (status.ok() && job.way == CopyWay::kOut && buffer_->host() == nullptr) {
     for (const Half::Landing& landing : half->landings) {

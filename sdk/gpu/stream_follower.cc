@@ -124,8 +124,8 @@ absl::Status StreamFollower::LaunchNews(FollowTask* task) {
   if (ok > task->whole) {
     // Those that have layers already, then those that have none.
     const uint32_t begun = std::clamp(task->layered_end, task->whole, ok);
-    KVFERRY_RETURN_IF_ERROR(Launch(task, task->whole, begun,
-                                   {task->layers, all - task->layers}));
+    KVFERRY_RETURN_IF_ERROR(
+        Launch(task, task->whole, begun, {task->layers, all - task->layers}));
     KVFERRY_RETURN_IF_ERROR(Launch(task, begun, ok, {0, all}));
     task->whole = ok;
     if (task->layered_end <= ok) {

@@ -67,14 +67,13 @@ absl::StatusOr<std::unique_ptr<TransferEngine>> TransferEngine::Create(
         absl::StrCat("gpu: ", options.staging_bytes,
                      " bytes of staging, must be at least ", kStagingBytesMin));
   }
-  std::unique_ptr<TransferEngine> engine(
-      new TransferEngine(std::move(device)));
+  std::unique_ptr<TransferEngine> engine(new TransferEngine(std::move(device)));
   KVFERRY_ASSIGN_OR_RETURN(
       engine->streams_,
       SideStreams::Create(engine->device(), options.side_streams));
-  engine->stager_ = std::make_unique<Stager>(
-      engine->device(), &engine->events_, engine->streams_->staging(),
-      options.staging_bytes);
+  engine->stager_ = std::make_unique<Stager>(engine->device(), &engine->events_,
+                                             engine->streams_->staging(),
+                                             options.staging_bytes);
   KVFERRY_RETURN_IF_ERROR(engine->reaper_.Start());
   return engine;
 }
@@ -167,8 +166,8 @@ void TransferEngine::Start(Plan plan,
   }
   for (uint32_t home = 0; home < kDirectHomes; ++home) {
     if (!used[home]) continue;
-    streams[home] = plan.way == CopyWay::kIn ? streams_->NextIn()
-                                             : streams_->NextOut();
+    streams[home] =
+        plan.way == CopyWay::kIn ? streams_->NextIn() : streams_->NextOut();
     operation->Fail(device_->StreamWait(streams[home], *after));
   }
   const bool any_staged =

@@ -71,9 +71,9 @@ class TransferEngine {
   struct Plan {
     std::vector<PageLists> lists;  // one a group
     CopyWay way = CopyWay::kIn;
-    gpu::LayerRange layers;        // of each list; count 0: to the last
-    uint32_t layers_a_piece = 0;   // 0: one piece
-    EventPool::Loan after;         // the engine's point; null: Follow's is kept
+    gpu::LayerRange layers;       // of each list; count 0: to the last
+    uint32_t layers_a_piece = 0;  // 0: one piece
+    EventPool::Loan after;        // the engine's point; null: Follow's is kept
     const gpu::Event* after_event = nullptr;
     std::vector<EventPool::Loan> events;  // one a launch
   };

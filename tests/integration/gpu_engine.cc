@@ -95,11 +95,11 @@ absl::Status GpuEngine::MakeMemory(const Options& options) {
                               : options.slice_count;
   image_.resize(group.page_bytes() * slices * options.blocks);
   KVFERRY_ASSIGN_OR_RETURN(bytes_, device_->AllocatePrivate(image_.size()));
-  KVFERRY_ASSIGN_OR_RETURN(
-      PagedMemory image, Describe(image_.data(), options, group, slices));
+  KVFERRY_ASSIGN_OR_RETURN(PagedMemory image,
+                           Describe(image_.data(), options, group, slices));
   image_memory_ = std::make_unique<PagedMemory>(std::move(image));
-  KVFERRY_ASSIGN_OR_RETURN(
-      PagedMemory memory, Describe(bytes_->address(), options, group, slices));
+  KVFERRY_ASSIGN_OR_RETURN(PagedMemory memory,
+                           Describe(bytes_->address(), options, group, slices));
   memory_ = std::make_unique<PagedMemory>(std::move(memory));
   return absl::OkStatus();
 }
@@ -168,10 +168,9 @@ absl::Status GpuEngine::Publish(uint64_t n, uint32_t count,
   const uint32_t group = memory_->group().name == "full" ? 0 : 1;
   std::vector<uint64_t> blocks(count);
   std::iota(blocks.begin(), blocks.end(), 0);
-  KVFERRY_ASSIGN_OR_RETURN(
-      const uint32_t first,
-      publication.BeginWithTail(group, {}, Keys(n, count), how.tail_tokens,
-                                Later()));
+  KVFERRY_ASSIGN_OR_RETURN(const uint32_t first,
+                           publication.BeginWithTail(group, {}, Keys(n, count),
+                                                     how.tail_tokens, Later()));
   const uint32_t all = memory_->group().layer_count;
   const uint32_t part = how.layers_a_part == 0 ? all : how.layers_a_part;
   GpuTransfer transfer;
@@ -206,8 +205,7 @@ absl::StatusOr<GpuEngine::Pulled> GpuEngine::Pull(uint64_t n, uint32_t count,
   pulled.hit = prefix.block_count(group);
   if (pulled.hit == 0) return pulled;
   for (uint32_t i = 0; i < pulled.hit; ++i) {
-    pulled.in_gpu +=
-        prefix.residence(i, group) == BlockResidence::kGpu ? 1 : 0;
+    pulled.in_gpu += prefix.residence(i, group) == BlockResidence::kGpu ? 1 : 0;
   }
   KVFERRY_RETURN_IF_ERROR(Write(0, 0, 0));
   std::vector<uint64_t> blocks(pulled.hit);
@@ -226,11 +224,38 @@ absl::StatusOr<GpuEngine::Pulled> GpuEngine::Pull(uint64_t n, uint32_t count,
   // check reads them there.
   const absl::Status ordered = transfer.OrderAfter(stream());
   if (ordered.ok()) {
-    KVFERRY_ASSIGN_OR_RETURN(
-        pulled.right, CountRight(0, n, pulled.hit, pull.last_tokens));
+    KVFERRY_ASSIGN_OR_RETURN(pulled.right,
+                             CountRight(0, n, pulled.hit, pull.last_tokens));
   }
   pulled.status = transfer.Wait(Later());
   if (!pulled.status.ok()) pulled.right = 0;
+  return pulled;
+}
+
+absl::StatusOr<GpuEngine::Pulled> GpuEngine::Follow(uint64_t n, uint32_t count,
+                                                    uint32_t layers_a_piece) {
+  const std::vector<BlockKey> keys = Keys(n, count);
+  StreamOptions following;
+  following.group = memory_->group().name == "full" ? 0 : 1;
+  PrefixStream stream;
+  KVFERRY_RETURN_IF_ERROR(client_->Match(keys, following, &stream));
+  KVFERRY_RETURN_IF_ERROR(Write(0, 0, 0));
+  std::vector<uint64_t> blocks(count);
+  std::iota(blocks.begin(), blocks.end(), 0);
+  GpuPull pull;
+  pull.group = following.group;
+  pull.memory = memory_.get();
+  pull.engine_blocks = blocks;
+  GpuPullOptions options;
+  options.layers_a_piece = layers_a_piece;
+  KVFERRY_ASSIGN_OR_RETURN(
+      const GpuTransfer transfer,
+      gpu_->Follow(std::move(stream), pull, this->stream(), options));
+  Pulled pulled;
+  pulled.status = transfer.Wait(absl::Now() + absl::Minutes(1));
+  if (!transfer.done()) return pulled.status;
+  pulled.hit = count - static_cast<uint32_t>(transfer.skipped().size());
+  KVFERRY_ASSIGN_OR_RETURN(pulled.right, CountRight(0, n, pulled.hit));
   return pulled;
 }
 

@@ -84,8 +84,7 @@ class GpuEngine {
   // How many of the blocks from `first` on hold n, n + 1, ..., of the last one
   // the first `last_tokens` tokens (0: all).
   absl::StatusOr<uint64_t> CountRight(uint64_t first, uint64_t n,
-                                      uint64_t count,
-                                      uint32_t last_tokens = 0);
+                                      uint64_t count, uint32_t last_tokens = 0);
 
   // --- what engines do ---
 
@@ -105,10 +104,10 @@ class GpuEngine {
   }
 
   struct Pulled {
-    uint32_t hit = 0;      // blocks that a match pinned
-    uint32_t in_gpu = 0;   // of those, in GPU memory
-    uint64_t right = 0;    // blocks whose bytes are right
-    absl::Status status;   // of the transfer
+    uint32_t hit = 0;     // blocks that a match pinned
+    uint32_t in_gpu = 0;  // of those, in GPU memory
+    uint64_t right = 0;   // blocks whose bytes are right
+    absl::Status status;  // of the transfer
   };
   // Matches keys [n, n + count) and pulls what hits into blocks 0, 1, ...,
   // having written over them in the engine's stream before. `right` is counted
@@ -116,6 +115,11 @@ class GpuEngine {
   absl::StatusOr<Pulled> Pull(uint64_t n, uint32_t count,
                               uint32_t tail_tokens = 0,
                               uint32_t layers_a_piece = 0);
+
+  // Follows keys [n, n + count), whatever of them is being written, into blocks
+  // 0, 1, ... `hit` is how many came; the right ones are counted among those.
+  absl::StatusOr<Pulled> Follow(uint64_t n, uint32_t count,
+                                uint32_t layers_a_piece = 0);
 
   static std::vector<BlockKey> Keys(uint64_t n, uint64_t count) {
     std::vector<BlockKey> keys;

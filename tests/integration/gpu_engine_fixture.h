@@ -61,8 +61,8 @@ class GpuEngineTest : public testing::Test {
 
   // The daemon's one GPU as operators see it.
   GpuStatus Status() {
-    auto admin = AdminClient::Connect(daemon_->socket_path(),
-                                      absl::Seconds(10));
+    auto admin =
+        AdminClient::Connect(daemon_->socket_path(), absl::Seconds(10));
     EXPECT_THAT(admin, IsOk());
     if (!admin.ok()) return {};
     auto gpus = (*admin)->Gpus();

@@ -137,11 +137,11 @@ absl::StatusOr<std::unique_ptr<GpuPeer>> GpuPeer::Start(
   if (::pipe2(from, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
   peer->from_.reset(from[0]);
   UniqueFd output(from[1]);
-  const std::string variable = absl::StrCat(
-      kVariable, "=", options.socket_path, " ", options.group, " ",
-      static_cast<int>(options.order), " ", options.blocks, " ",
-      options.slice_first, " ", options.slice_count, " ",
-      options.register_host_memory ? 1 : 0);
+  const std::string variable =
+      absl::StrCat(kVariable, "=", options.socket_path, " ", options.group, " ",
+                   static_cast<int>(options.order), " ", options.blocks, " ",
+                   options.slice_first, " ", options.slice_count, " ",
+                   options.register_host_memory ? 1 : 0);
   // Made before the fork: only calls that are safe between it and exec.
   std::vector<char*> environment;
   for (char** entry = environ; *entry != nullptr; ++entry) {
@@ -213,9 +213,9 @@ absl::Status GpuPeer::Publish(uint64_t n, uint32_t count,
   KVFERRY_ASSIGN_OR_RETURN(
       const std::string line,
       Call(absl::StrCat("publish ", n, " ", count, " ",
-                        static_cast<int>(how.residence), " ",
-                        how.layers_a_part, " ", how.tail_tokens, " ",
-                        how.instance, " ", how.publication)));
+                        static_cast<int>(how.residence), " ", how.layers_a_part,
+                        " ", how.tail_tokens, " ", how.instance, " ",
+                        how.publication)));
   std::istringstream answer(line);
   return ParseStatus(answer);
 }

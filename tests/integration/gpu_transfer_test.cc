@@ -181,8 +181,8 @@ TEST_F(GpuTransferTest, FollowsAPublicationWhileItIsWritten) {
     EXPECT_FALSE(transfer->done());
     // A whole chunk, then one by layers.
     auto published = publisher->gpu().PublishFrom(
-        &*publication, 0, publisher->memory(),
-        std::span(blocks).subspan(0, 5), publisher->stream());
+        &*publication, 0, publisher->memory(), std::span(blocks).subspan(0, 5),
+        publisher->stream());
     ASSERT_THAT(published, IsOk());
     ASSERT_THAT(published->Wait(Later()), IsOk());
     for (uint32_t layer = 0; layer < 6; layer += 2) {
@@ -195,8 +195,8 @@ TEST_F(GpuTransferTest, FollowsAPublicationWhileItIsWritten) {
       ASSERT_THAT(published, IsOk());
       ASSERT_THAT(published->Wait(Later()), IsOk());
       // Told of without the rest.
-      EXPECT_TRUE(Becomes(
-          [&] { return transfer->launched_layers() >= layer + 2; }));
+      EXPECT_TRUE(
+          Becomes([&] { return transfer->launched_layers() >= layer + 2; }));
       EXPECT_THAT(transfer->OrderAfter(reader->stream(), layer + 2), IsOk());
     }
     EXPECT_THAT(transfer->Wait(Later()), IsOk());

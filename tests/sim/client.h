@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "daemon/core/session.h"
+#include "protocol/progress_layout.h"
 #include "protocol/shm_layout.h"
 #include "tests/sim/memory.h"
 #include "tests/sim/world.h"

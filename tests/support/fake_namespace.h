@@ -8,6 +8,7 @@
 
 #include "kvferry/key.h"
 #include "kvferry/layout.h"
+#include "protocol/progress_layout.h"
 #include "protocol/shm_layout.h"
 #include "sdk/attachment.h"
 

@@ -15,6 +15,7 @@
 #include "kvferry/key.h"
 #include "kvferry/layout.h"
 #include "protocol/framing.h"
+#include "protocol/progress_layout.h"
 #include "protocol/shm_layout.h"
 
 namespace kvferry::test {

@@ -80,7 +80,8 @@ TEST(CudaErrorTest, TellsABrokenContextFromARefusedCall) {
   }
   for (const cudaError_t error :
        {cudaErrorMemoryAllocation, cudaErrorInvalidValue, cudaErrorNotReady,
-        cudaErrorNotSupported, cudaErrorStreamCaptureImplicit}) {
+        cudaErrorNotSupported, cudaErrorStreamCaptureImplicit,
+        cudaErrorDeviceUninitialized}) {
     EXPECT_FALSE(BreaksContext(error)) << cudaGetErrorName(error);
   }
 }

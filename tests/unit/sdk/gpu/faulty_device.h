@@ -30,9 +30,7 @@ class FaultyDevice : public gpu::Device {
   // Whether it was reached.
   bool failed() const { return left_.load() <= 0; }
 
-  const gpu::DeviceReport& report() const override {
-    return device_->report();
-  }
+  const gpu::DeviceReport& report() const override { return device_->report(); }
   absl::StatusOr<std::unique_ptr<gpu::DeviceMemory>> Allocate(
       uint64_t bytes, gpu::ExportMode mode) override {
     return device_->Allocate(bytes, mode);
@@ -83,8 +81,7 @@ class FaultyDevice : public gpu::Device {
     if (Fails()) return Failure();
     return device_->Prepare(std::move(layout));
   }
-  absl::Status Gather(const gpu::PreparedLayout& layout,
-                      gpu::LayerRange layers,
+  absl::Status Gather(const gpu::PreparedLayout& layout, gpu::LayerRange layers,
                       std::span<const gpu::PageTransfer> pages,
                       void* stream) override {
     return Call([&] { return device_->Gather(layout, layers, pages, stream); });

@@ -115,8 +115,7 @@ class GpuFixture : public testing::Test {
                              {1, 2, 3});
                return absl::OkStatus();
              },
-         .clear_device =
-             [this] { attachment_->gpu_pools().ClearDevice(); }},
+         .clear_device = [this] { attachment_->gpu_pools().ClearDevice(); }},
         options);
     KVFERRY_CHECK(gpu.ok());
     gpu_ = *std::move(gpu);
@@ -147,8 +146,7 @@ class GpuFixture : public testing::Test {
   }
   void FillBlock(uint32_t group, uint32_t block, uint64_t seed) {
     for (uint32_t s = 0; s < Group(group).slice_count; ++s) {
-      const auto pattern =
-          Pattern(seed * 64 + s, Group(group).page_bytes());
+      const auto pattern = Pattern(seed * 64 + s, Group(group).page_bytes());
       std::memcpy(Page(group, block, s), pattern.data(), pattern.size());
     }
   }

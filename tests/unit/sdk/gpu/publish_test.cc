@@ -133,8 +133,8 @@ TEST_F(PublishTest, CommitsFollowTheBytes) {
       SCOPED_TRACE(testing::Message() << "pool " << pool << registers);
       gpu_.reset();
       Open(registers);
-      auto state = Publication(pool == 0 ? BlockResidence::kHost
-                                         : BlockResidence::kGpu);
+      auto state =
+          Publication(pool == 0 ? BlockResidence::kHost : BlockResidence::kGpu);
       Begin(state.get(), next_block_ + 1000, 3, pool);
       const Engine engine = FilledEngine(EngineOrder::kHnd);
       const std::vector<uint64_t> blocks = {9, 0, 4};
@@ -370,8 +370,7 @@ TEST_F(PublishTest, AFailureWaitsForThoseWhoStillWrite) {
   control_.Release();
 
   EXPECT_THAT(first->Wait(), IsOk());
-  EXPECT_THAT(second->Wait(),
-              StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(second->Wait(), StatusIs(absl::StatusCode::kResourceExhausted));
   Ended ended = TakeEnded();
   EXPECT_THAT(ended.aborted, ElementsAre(0));
   EXPECT_THAT(ended.committed, IsEmpty());

@@ -1,5 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <future>
 #include <numeric>
@@ -65,8 +67,8 @@ TEST_P(PullHomesTest, BytesLandFromEveryMemory) {
     }
     Engine engine = MakeEngine(GetParam());
     std::fill(engine.bytes.begin(), engine.bytes.end(), kUntouched);
-    const std::vector<uint64_t> blocks = {7, 3, 0, kNoEngineBlock, 15,
-                                          1, 9, 4, 2};
+    const std::vector<uint64_t> blocks = {7, 3, 0, kNoEngineBlock, 15, 1,
+                                          9, 4, 2};
     PinnedPrefix prefix = Match(first, 9);
     ASSERT_EQ(prefix.block_count(), 9u);
 
@@ -159,8 +161,7 @@ TEST_F(PullTest, SlicesAndGroupsGoTogether) {
   const std::vector<GpuPull> pulls = {Pull(full, full_blocks, 0),
                                       Pull(latent, latent_blocks, 1)};
 
-  auto transfer =
-      gpu_->PullTo(&prefix, pulls, stream(), {.layers_a_piece = 2});
+  auto transfer = gpu_->PullTo(&prefix, pulls, stream(), {.layers_a_piece = 2});
 
   ASSERT_THAT(transfer, IsOk());
   ASSERT_THAT(transfer->Wait(), IsOk());
@@ -341,8 +342,7 @@ TEST_F(PullTest, RefusalsLeaveThePrefixAlone) {
   EXPECT_THAT(PullTo(&prefix, Pull(engine, one, 1)), StatusIs(kInvalid));
   EXPECT_THAT(PullTo(&prefix, Pull(engine, one, 0, kTokens + 1)),
               StatusIs(kInvalid));
-  EXPECT_THAT(PullTo(&prefix, no_memory),
-              StatusIs(kInvalid));
+  EXPECT_THAT(PullTo(&prefix, no_memory), StatusIs(kInvalid));
   const std::vector<GpuPull> twice(2, Pull(engine, one));
   EXPECT_THAT(gpu_->PullTo(&prefix, twice, stream(), {}), StatusIs(kInvalid));
   EXPECT_THAT(gpu_->PullTo(&prefix, {}, stream(), {}), StatusIs(kInvalid));
@@ -363,6 +363,71 @@ TEST_F(PullTest, RefusalsLeaveThePrefixAlone) {
               ordered.code() == absl::StatusCode::kFailedPrecondition);
   ASSERT_THAT(control_.EndCapture(stream()), IsOk());
   EXPECT_THAT(transfer->Wait(), IsOk());
+}
+
+// Goal    A forked child is refused everything, and takes nothing away from its
+//         parent: neither a pin nor a transfer.
+TEST_F(PullTest, ForkedChildrenAreRefused) {
+  Open();
+  const uint32_t block = PutKey(0, kOwnPool);
+  PutKey(1, kOwnPool);
+  Engine engine = MakeEngine(EngineOrder::kNhd);
+  const std::vector<uint64_t> blocks = {5};
+  PinnedPrefix prefix = Match(0, 1);
+  PinnedPrefix other = Match(1, 1);
+  control_.HangWork();
+  auto transfer = PullTo(&prefix, Pull(engine, blocks));
+  ASSERT_THAT(transfer, IsOk());
+  control_.WaitUntilHung();
+
+  const pid_t child = ::fork();
+  if (child == 0) {
+    constexpr auto kRefused = absl::StatusCode::kFailedPrecondition;
+    const bool refused =
+        PullTo(&other, Pull(engine, blocks)).status().code() == kRefused &&
+        transfer->Wait().code() == kRefused &&
+        transfer->status().code() == kRefused &&
+        transfer->OrderAfter({stream()}).code() == kRefused &&
+        gpu_->pool_status().code() == kRefused &&
+        gpu_->DevicePage(other, 0, 0, 0) == nullptr;
+    ::_exit(refused ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(fake_.pins(block), 1);
+  control_.Release();
+  EXPECT_THAT(transfer->Wait(), IsOk());
+  EXPECT_TRUE(HasKey(engine, 5, 0));
+}
+
+// Goal    A kernel of the engine's may read pages where they lie: in a pool, a
+//         peer's, registered host memory; nowhere else.
+TEST_F(PullTest, DevicePagesAreWhereTheBytesAre) {
+  for (const bool registers : {true, false}) {
+    gpu_.reset();
+    Open(registers);
+    const uint64_t first = registers ? 0 : 10;
+    for (uint64_t n = 0; n < 3; ++n) {
+      PutKey(first + n, static_cast<uint32_t>(n));
+    }
+    PinnedPrefix prefix = Match(first, 3);
+    for (uint32_t i = 0; i < 3; ++i) {
+      const std::byte* const page = gpu_->DevicePage(prefix, i, 1, 0);
+      if (i == 0 && !registers) {
+        EXPECT_EQ(page, nullptr);
+        continue;
+      }
+      ASSERT_NE(page, nullptr) << i;
+      EXPECT_EQ(std::vector<std::byte>(page, page + Group(0).page_bytes()),
+                Pattern((first + i) * 64 + 1, Group(0).page_bytes()));
+    }
+    EXPECT_EQ(gpu_->DevicePage(prefix, 3, 0, 0), nullptr);
+    EXPECT_EQ(gpu_->DevicePage(prefix, 1, 2, 0), nullptr);
+    EXPECT_EQ(gpu_->DevicePage(prefix, 1, 0, 1), nullptr);
+    EXPECT_EQ(gpu_->DevicePage(PinnedPrefix(), 0, 0, 0), nullptr);
+  }
 }
 
 // Goal    A device that breaks ends every transfer, and no pin is left.
