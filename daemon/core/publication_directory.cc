@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "protocol/progress_layout.h"
 
 namespace kvferry::core {
 

@@ -50,7 +50,8 @@ class SessionRingsTest : public testing::Test {
     ASSERT_THAT(geometry, IsOk());
     files_ = *memory::NamespaceFiles::Make(view_, 0, *geometry);
     core_ = std::make_unique<core::NamespaceCore>(
-        core::NamespaceConfig{0, 1, *geometry},
+        core::NamespaceConfig{
+            .id = 0, .epoch = 1, .geometry = *geometry, .gpu = {}},
         core::NamespaceMemory{
             files_.index.mapping().At<protocol::IndexHeader>(0),
             files_.state.mapping().At<protocol::StateHeader>(0)},
