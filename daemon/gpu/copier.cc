@@ -82,7 +82,17 @@ absl::Status Copier::Launch(Lane& lane, const std::vector<gpu::Copy>& copies,
   // count as ended, nor its memory be used again, before they are over.
   const absl::Status recorded =
       device_.Record(batch->event.get(), lane.stream->native());
-  if (!queued.ok() && recorded.ok()) {
+  if (!recorded.ok()) {
+    // No event tells when they are over; the end of the stream does.
+    lane.stream.reset();
+    absl::StatusOr<std::unique_ptr<gpu::Stream>> stream =
+        device_.CreateStream();
+    if (stream.ok()) {
+      lane.stream = *std::move(stream);
+    } else {
+      device_status_ = stream.status();
+    }
+  } else if (!queued.ok()) {
     (void)device_.Synchronize(*batch->event);
   }
   return queued.ok() ? recorded : queued;
