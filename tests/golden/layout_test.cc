@@ -236,7 +236,7 @@ TEST(LayoutTest, ProgressFile) {
   header.layout_version = kLayoutVersion;
   header.session = 3;
   header.epoch = 4;
-  EXPECT_EQ(Bytes(header, 0, 24), Golden("4b56465047524553 02000000 03000000"
+  EXPECT_EQ(Bytes(header, 0, 24), Golden("4b56465047524553 03000000 03000000"
                                          "0400000000000000"));
   static ProgressRecord record{};
   record.word = PackProgress({7, 128, 12});

@@ -176,31 +176,42 @@ TEST_F(PullTest, SlicesAndGroupsGoTogether) {
 // Method  The engine reads its blocks in work that hangs; the pull is asked
 //         for; the work goes on. It must have read what was there before.
 TEST_F(PullTest, WaitsForEarlierWorkOfTheEngine) {
-  Open();
-  PutKey(0, kOwnPool);
-  PutKey(1, kPeerPool);
-  PutKey(2, 0);
-  Engine engine = MakeEngine(EngineOrder::kNhd);
-  std::fill(engine.bytes.begin(), engine.bytes.end(), kUntouched);
-  std::vector<std::byte> before;
-  control_.HangWork();
-  CopyOfEngine(engine, &before);
-  control_.WaitUntilHung();
-  const std::vector<uint64_t> blocks = {0, 1, 2};
-  PinnedPrefix prefix = Match(0, 3);
+  for (const bool registers : {true, false}) {
+    SCOPED_TRACE(registers ? "registered" : "staged");
+    gpu_.reset();
+    Open(registers);
+    const uint64_t first = registers ? 0 : 10;
+    for (uint64_t n = 0; n < 3; ++n) {
+      PutKey(first + n, static_cast<uint32_t>(n));
+    }
+    Engine engine = MakeEngine(EngineOrder::kNhd);
+    std::fill(engine.bytes.begin(), engine.bytes.end(), kUntouched);
+    std::vector<std::byte> before;
+    control_.HangWork();
+    CopyOfEngine(engine, &before);
+    control_.WaitUntilHung();
+    const std::vector<uint64_t> blocks = {0, 1, 2};
+    PinnedPrefix prefix = Match(first, 3);
 
-  auto transfer = PullTo(&prefix, Pull(engine, blocks));
+    auto transfer = PullTo(&prefix, Pull(engine, blocks));
 
-  ASSERT_THAT(transfer, IsOk());
-  EXPECT_FALSE(transfer->done());
-  EXPECT_THAT(transfer->status(), StatusIs(absl::StatusCode::kUnavailable));
-  EXPECT_THAT(transfer->Wait(absl::Now()),
-              StatusIs(absl::StatusCode::kDeadlineExceeded));
-  EXPECT_THAT(engine.Page(0, 0), Each(kUntouched));
-  control_.Release();
-  ASSERT_THAT(transfer->Wait(), IsOk());
-  EXPECT_THAT(before, Each(kUntouched));
-  EXPECT_TRUE(HasKey(engine, 0, 0));
+    ASSERT_THAT(transfer, IsOk());
+    // All of it is with the device, the staged page, too.
+    ASSERT_THAT(transfer->OrderAfter({stream()}), IsOk());
+    EXPECT_FALSE(transfer->done());
+    EXPECT_THAT(transfer->status(), StatusIs(absl::StatusCode::kUnavailable));
+    EXPECT_THAT(transfer->Wait(absl::Now()),
+                StatusIs(absl::StatusCode::kDeadlineExceeded));
+    for (const uint64_t block : blocks) {
+      EXPECT_THAT(engine.Page(block, 0), Each(kUntouched)) << block;
+    }
+    control_.Release();
+    ASSERT_THAT(transfer->Wait(), IsOk());
+    EXPECT_THAT(before, Each(kUntouched));
+    for (uint64_t i = 0; i < 3; ++i) {
+      EXPECT_TRUE(HasKey(engine, i, first + i)) << i;
+    }
+  }
 }
 
 // Goal    OrderAfter holds the engine's stream, not the processor, until the
@@ -264,6 +275,35 @@ TEST_F(PullTest, LayersAreOrderedPieceByPiece) {
   control_.Release();
   ASSERT_THAT(transfer->Wait(), IsOk());
   EXPECT_TRUE(HasKey(engine, 5, 0));
+}
+
+// Goal    ... and not before the last of those that it asks for.
+// Method  The second piece hangs; what the engine's stream is given after the
+//         first two layers reads them.
+TEST_F(PullTest, LayersAreOrderedUpToTheLastAskedFor) {
+  Open();
+  PutKey(0, kOwnPool);
+  Engine engine = MakeEngine(EngineOrder::kNhd);
+  const std::vector<uint64_t> blocks = {5};
+  PinnedPrefix prefix = Match(0, 1);
+  control_.HangWork(2);
+  auto transfer = PullTo(&prefix, Pull(engine, blocks), /*layers_a_piece=*/1);
+  ASSERT_THAT(transfer, IsOk());
+  control_.WaitUntilHung();
+
+  ASSERT_THAT(transfer->OrderAfter({stream()}, /*layers=*/2), IsOk());
+
+  std::vector<std::byte> after;
+  CopyOfEngine(engine, &after);
+  control_.Release();
+  FinishEngine();
+  ASSERT_THAT(transfer->Wait(), IsOk());
+  // What was read then, where the description says.
+  std::copy(after.begin(), after.end(), engine.bytes.begin());
+  const uint64_t half = Group(0).page_bytes() / 2;
+  const std::vector<std::byte> page = engine.Page(5, 1);
+  const std::vector<std::byte> pattern = Pattern(1, Group(0).page_bytes());
+  EXPECT_TRUE(std::equal(page.begin(), page.begin() + half, pattern.begin()));
 }
 
 // Goal    Pins stand until the last byte has landed, wherever it comes from.

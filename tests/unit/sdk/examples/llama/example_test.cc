@@ -2,12 +2,14 @@
 // KVFerry's terms.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "kvferry/copy.h"
 #include "sdk/examples/llama/example_flags.h"
 #include "sdk/examples/llama/example_io.h"
@@ -22,7 +24,10 @@ using ::testing::HasSubstr;
 
 class ReadPromptTest : public ::testing::Test {
  protected:
-  ReadPromptTest() : path_(::testing::TempDir() + "llama_prompt.txt") {}
+  // Cases are processes of their own and run beside each other.
+  ReadPromptTest()
+      : path_(absl::StrCat(::testing::TempDir(), "llama_prompt.", ::getpid(),
+                           ".txt")) {}
   ~ReadPromptTest() override { std::remove(path_.c_str()); }
 
   void Write(const std::string& text) {
