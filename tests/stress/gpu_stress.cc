@@ -32,6 +32,9 @@ constexpr uint32_t kPromptKeys = 16;
 // memory of 16 MiB that two groups share.
 constexpr uint64_t kPrompts = 240;
 
+// Each has the daemon wait longer before it starts the next worker.
+constexpr uint32_t kKillsMax = 5;
+
 struct Totals {
   std::atomic<uint64_t> published{0};
   std::atomic<uint64_t> right{0};
@@ -148,7 +151,7 @@ int Run(uint32_t rounds, uint64_t seed, uint32_t engine_count,
       threads.emplace_back(RunEngine, engine.get(), random(), 40, &totals);
     }
     // In the middle of every other round, from the second on.
-    if (!keep_worker && round % 2 == 1) {
+    if (!keep_worker && round % 2 == 1 && killed < kKillsMax) {
       (void)Becomes([&] { return totals.from_gpu > from_gpu + random() % 64; },
                     absl::Seconds(1));
       const auto status = Status((*daemon)->socket_path());

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "tests/support/status_matchers.h"
-#include "tests/unit/sdk/gpu/gpu_fixture.h"
+#include "tests/unit/sdk/gpu/pull_fixture.h"
 
 namespace kvferry::sdk {
 namespace {
@@ -18,37 +18,6 @@ using test::StatusIs;
 using testing::Each;
 using testing::ElementsAre;
 using testing::IsEmpty;
-
-constexpr std::byte kUntouched{0xee};
-
-class PullTest : public GpuFixture {
- protected:
-  GpuPull Pull(const Engine& engine, std::span<const uint64_t> blocks,
-               uint32_t group = 0, uint32_t last_tokens = 0) {
-    return {.group = group,
-            .memory = engine.memory.get(),
-            .first = 0,
-            .engine_blocks = blocks,
-            .last_tokens = last_tokens};
-  }
-  absl::StatusOr<GpuTransfer> PullTo(PinnedPrefix* prefix, const GpuPull& pull,
-                                     uint32_t layers_a_piece = 0) {
-    return gpu_->PullTo(prefix, {&pull, 1}, stream(),
-                        {.layers_a_piece = layers_a_piece});
-  }
-  // Queues a copy of the engine's bytes to `to`, on the engine's stream.
-  void CopyOfEngine(const Engine& engine, std::vector<std::byte>* to) {
-    to->resize(engine.bytes.size());
-    const gpu::Copy copy{to->data(), engine.bytes.data(), engine.bytes.size()};
-    ASSERT_THAT(device_->CopyAsync({&copy, 1}, stream()), IsOk());
-  }
-  void FinishEngine() {
-    auto event = device_->CreateEvent();
-    ASSERT_THAT(event, IsOk());
-    ASSERT_THAT(device_->Record(event->get(), stream()), IsOk());
-    ASSERT_THAT(device_->Synchronize(**event), IsOk());
-  }
-};
 
 // Goal    Every byte of a hit lands where the engine has it, whichever memory
 //         each block lies in, and nothing else is touched.
@@ -169,163 +138,6 @@ TEST_F(PullTest, SlicesAndGroupsGoTogether) {
   EXPECT_TRUE(HasKey(full, 1, 1));
   EXPECT_TRUE(HasKey(latent, 2, 10));
   EXPECT_TRUE(HasKey(latent, 3, 11));
-}
-
-// Goal    A copy does not begin before what the engine's stream was given
-//         earlier is done (a recycled block is still being read, or zeroed).
-// Method  The engine reads its blocks in work that hangs; the pull is asked
-//         for; the work goes on. It must have read what was there before.
-TEST_F(PullTest, WaitsForEarlierWorkOfTheEngine) {
-  for (const bool registers : {true, false}) {
-    SCOPED_TRACE(registers ? "registered" : "staged");
-    gpu_.reset();
-    Open(registers);
-    const uint64_t first = registers ? 0 : 10;
-    for (uint64_t n = 0; n < 3; ++n) {
-      PutKey(first + n, static_cast<uint32_t>(n));
-    }
-    Engine engine = MakeEngine(EngineOrder::kNhd);
-    std::fill(engine.bytes.begin(), engine.bytes.end(), kUntouched);
-    std::vector<std::byte> before;
-    control_.HangWork();
-    CopyOfEngine(engine, &before);
-    control_.WaitUntilHung();
-    const std::vector<uint64_t> blocks = {0, 1, 2};
-    PinnedPrefix prefix = Match(first, 3);
-
-    auto transfer = PullTo(&prefix, Pull(engine, blocks));
-
-    ASSERT_THAT(transfer, IsOk());
-    // All of it is with the device, the staged page, too.
-    ASSERT_THAT(transfer->OrderAfter({stream()}), IsOk());
-    EXPECT_FALSE(transfer->done());
-    EXPECT_THAT(transfer->status(), StatusIs(absl::StatusCode::kUnavailable));
-    EXPECT_THAT(transfer->Wait(absl::Now()),
-                StatusIs(absl::StatusCode::kDeadlineExceeded));
-    for (const uint64_t block : blocks) {
-      EXPECT_THAT(engine.Page(block, 0), Each(kUntouched)) << block;
-    }
-    control_.Release();
-    ASSERT_THAT(transfer->Wait(), IsOk());
-    EXPECT_THAT(before, Each(kUntouched));
-    for (uint64_t i = 0; i < 3; ++i) {
-      EXPECT_TRUE(HasKey(engine, i, first + i)) << i;
-    }
-  }
-}
-
-// Goal    OrderAfter holds the engine's stream, not the processor, until the
-//         bytes are there, over all streams that the copies are spread over.
-// Method  The first of three copies hangs; what the engine's stream is given
-//         after OrderAfter reads its blocks.
-TEST_F(PullTest, OrderAfterHoldsTheEngineUntilTheBytesAreThere) {
-  for (uint64_t hung = 1; hung <= 3; ++hung) {
-    gpu_.reset();
-    Open();
-    PutKey(hung * 10, kOwnPool);
-    PutKey(hung * 10 + 1, kPeerPool);
-    PutKey(hung * 10 + 2, 0);
-    Engine engine = MakeEngine(EngineOrder::kNhd);
-    const std::vector<uint64_t> blocks = {0, 1, 2};
-    PinnedPrefix prefix = Match(hung * 10, 3);
-    control_.HangWork(hung);
-    auto transfer = PullTo(&prefix, Pull(engine, blocks));
-    ASSERT_THAT(transfer, IsOk());
-    control_.WaitUntilHung();
-
-    ASSERT_THAT(transfer->OrderAfter({stream()}), IsOk());
-
-    std::vector<std::byte> after;
-    CopyOfEngine(engine, &after);
-    EXPECT_FALSE(transfer->done());
-    control_.Release();
-    FinishEngine();
-    ASSERT_THAT(transfer->Wait(), IsOk());
-    EXPECT_EQ(after, engine.bytes);
-    for (uint64_t i = 0; i < 3; ++i) {
-      EXPECT_TRUE(HasKey(engine, i, hung * 10 + i));
-    }
-    EXPECT_THAT(transfer->OrderAfter({stream()}), IsOk()) << "when done";
-  }
-}
-
-// Goal    The engine goes on with the first layers while later ones are still
-//         under way.
-// Method  The third of four pieces hangs; the engine's stream, after the first
-//         two layers, reads them and comes to its end.
-TEST_F(PullTest, LayersAreOrderedPieceByPiece) {
-  Open();
-  PutKey(0, kOwnPool);
-  Engine engine = MakeEngine(EngineOrder::kNhd);
-  const std::vector<uint64_t> blocks = {5};
-  PinnedPrefix prefix = Match(0, 1);
-  control_.HangWork(3);
-  auto transfer = PullTo(&prefix, Pull(engine, blocks), /*layers_a_piece=*/1);
-  ASSERT_THAT(transfer, IsOk());
-  EXPECT_EQ(transfer->launched_layers(), 4u);
-
-  ASSERT_THAT(transfer->OrderAfter({stream()}, /*layers=*/2), IsOk());
-  FinishEngine();
-
-  EXPECT_FALSE(transfer->done());
-  const uint64_t half = Group(0).page_bytes() / 2;
-  const std::vector<std::byte> page = engine.Page(5, 0);
-  const std::vector<std::byte> pattern = Pattern(0, Group(0).page_bytes());
-  EXPECT_TRUE(std::equal(page.begin(), page.begin() + half, pattern.begin()));
-  control_.Release();
-  ASSERT_THAT(transfer->Wait(), IsOk());
-  EXPECT_TRUE(HasKey(engine, 5, 0));
-}
-
-// Goal    ... and not before the last of those that it asks for.
-// Method  The second piece hangs; what the engine's stream is given after the
-//         first two layers reads them.
-TEST_F(PullTest, LayersAreOrderedUpToTheLastAskedFor) {
-  Open();
-  PutKey(0, kOwnPool);
-  Engine engine = MakeEngine(EngineOrder::kNhd);
-  const std::vector<uint64_t> blocks = {5};
-  PinnedPrefix prefix = Match(0, 1);
-  control_.HangWork(2);
-  auto transfer = PullTo(&prefix, Pull(engine, blocks), /*layers_a_piece=*/1);
-  ASSERT_THAT(transfer, IsOk());
-  control_.WaitUntilHung();
-
-  ASSERT_THAT(transfer->OrderAfter({stream()}, /*layers=*/2), IsOk());
-
-  std::vector<std::byte> after;
-  CopyOfEngine(engine, &after);
-  control_.Release();
-  FinishEngine();
-  ASSERT_THAT(transfer->Wait(), IsOk());
-  // What was read then, where the description says.
-  std::copy(after.begin(), after.end(), engine.bytes.begin());
-  const uint64_t half = Group(0).page_bytes() / 2;
-  const std::vector<std::byte> page = engine.Page(5, 1);
-  const std::vector<std::byte> pattern = Pattern(1, Group(0).page_bytes());
-  EXPECT_TRUE(std::equal(page.begin(), page.begin() + half, pattern.begin()));
-}
-
-// Goal    Pins stand until the last byte has landed, wherever it comes from.
-TEST_F(PullTest, PinsStandUntilTheCopyIsDone) {
-  for (const bool registers : {true, false}) {
-    gpu_.reset();
-    Open(registers);
-    const uint64_t n = registers ? 0 : 1;
-    const uint32_t block = PutKey(n, 0);
-    Engine engine = MakeEngine(EngineOrder::kNhd);
-    const std::vector<uint64_t> blocks = {5};
-    PinnedPrefix prefix = Match(n, 1);
-    control_.HangWork();
-    auto transfer = PullTo(&prefix, Pull(engine, blocks));
-    ASSERT_THAT(transfer, IsOk());
-    control_.WaitUntilHung();
-
-    EXPECT_EQ(fake_.pins(block), 1);
-    control_.Release();
-    ASSERT_THAT(transfer->Wait(), IsOk());
-    EXPECT_EQ(fake_.pins(block), 0);
-  }
 }
 
 // Goal    What became void while it was copied is a miss, though every copy
