@@ -242,14 +242,19 @@ TEST_F(PublishTest, PartsOutOfOrderAreRefused) {
               StatusIs(kInvalid));
   EXPECT_THAT(PublishFrom(state.get(), 0, engine, hole, Layers(0, 1)),
               StatusIs(kInvalid));
-  EXPECT_THAT(PublishFrom(state.get(), 0, engine, two, Layers(0, 1)), IsOk());
+  const auto first = PublishFrom(state.get(), 0, engine, two, Layers(0, 1));
+  ASSERT_THAT(first, IsOk());
   EXPECT_THAT(PublishFrom(state.get(), 0, engine, two, Layers(2, 1)),
               StatusIs(kInvalid));
   EXPECT_THAT(PublishFrom(state.get(), 1, engine, two, Layers(1, 1)),
               StatusIs(kInvalid));
   EXPECT_THAT(PublishFrom(state.get(), 0, engine, two, Layers(4, 1)),
               StatusIs(kInvalid));
-  EXPECT_THAT(PublishFrom(state.get(), 0, engine, two, Layers(1, 3)), IsOk());
+  const auto last = PublishFrom(state.get(), 0, engine, two, Layers(1, 3));
+  ASSERT_THAT(last, IsOk());
+  // The engine's memory is theirs until then.
+  EXPECT_THAT(first->Wait(), IsOk());
+  EXPECT_THAT(last->Wait(), IsOk());
 }
 
 // Goal    What need not be written is skipped and named.
