@@ -124,6 +124,51 @@ class DeviceTransferTest : public DeviceTest {
     }
   }
 
+  // Random engines from seeds, gathered (or scattered) by the device and by the
+  // processor: both sides' memory is then the same, byte for byte.
+  void CompareWithProcessor(bool gathers) {
+    for (uint64_t seed = 0; seed < kRounds; ++seed) {
+      std::mt19937_64 random(seed);
+      const RandomEngine engine(&random);
+      SCOPED_TRACE(testing::Message()
+                   << "seed " << seed << ": " << engine.ToString());
+      Call call = MakeCall(engine, &random);
+      const GroupSpec& group = engine.group();
+      Bytes engine_bytes = RandomBytes(engine.bytes(), seed);
+      Bytes pages =
+          RandomBytes(PageCountOf(engine) * group.page_bytes(), ~seed);
+      const auto engine_memory = NewMemory(engine_bytes.size());
+      // Pages are no better aligned than their sizes.
+      const auto page_memory = NewMemory(pages.size() + 16);
+      std::byte* const first_page = page_memory->address() + random() % 16;
+      Upload(engine_bytes, engine_memory->address());
+      Upload(pages, first_page);
+      const auto host =
+          PagedMemory::Create(group, engine.OptionsAt(engine_bytes.data()));
+      ASSERT_THAT(host, IsOk());
+      const auto layout =
+          device_->Prepare(engine.LayoutAt(engine_memory->address()));
+      ASSERT_THAT(layout, IsOk());
+      Address(group, first_page, &call);
+
+      if (gathers) {
+        GatherOnHost(*host, call, &pages);
+        ASSERT_THAT(device_->Gather(**layout, call.layers, call.pages,
+                                    stream_->native()),
+                    IsOk());
+      } else {
+        ScatterOnHost(*host, call, &pages);
+        ASSERT_THAT(device_->Scatter(**layout, call.layers, call.pages,
+                                     stream_->native()),
+                    IsOk());
+      }
+      ASSERT_THAT(Finish(stream_->native()), IsOk());
+      ASSERT_EQ(Download(first_page, pages.size()), pages);
+      ASSERT_EQ(Download(engine_memory->address(), engine_bytes.size()),
+                engine_bytes);
+    }
+  }
+
   // An engine of two blocks of 4 tokens, for calls that are refused.
   struct Small {
     std::unique_ptr<DeviceMemory> engine;
@@ -157,75 +202,14 @@ class DeviceTransferTest : public DeviceTest {
 //       pages in its own, for any engine, and touches no other byte.
 // Method: engines from seeds; the same bytes on both sides, compared whole.
 TEST_F(DeviceTransferTest, GathersAsTheProcessorDoes) {
-  for (uint64_t seed = 0; seed < kRounds; ++seed) {
-    std::mt19937_64 random(seed);
-    const RandomEngine engine(&random);
-    SCOPED_TRACE(testing::Message()
-                 << "seed " << seed << ": " << engine.ToString());
-    Call call = MakeCall(engine, &random);
-    const GroupSpec& group = engine.group();
-    Bytes engine_bytes = RandomBytes(engine.bytes(), seed);
-    Bytes pages = RandomBytes(PageCountOf(engine) * group.page_bytes(), ~seed);
-    const auto engine_memory = NewMemory(engine_bytes.size());
-    // Pages are no better aligned than their sizes.
-    const auto page_memory = NewMemory(pages.size() + 16);
-    std::byte* const first_page = page_memory->address() + random() % 16;
-    Upload(engine_bytes, engine_memory->address());
-    Upload(pages, first_page);
-    const auto host =
-        PagedMemory::Create(group, engine.OptionsAt(engine_bytes.data()));
-    ASSERT_THAT(host, IsOk());
-    GatherOnHost(*host, call, &pages);
-
-    const auto layout =
-        device_->Prepare(engine.LayoutAt(engine_memory->address()));
-    ASSERT_THAT(layout, IsOk());
-    Address(group, first_page, &call);
-    ASSERT_THAT(
-        device_->Gather(**layout, call.layers, call.pages, stream_->native()),
-        IsOk());
-    ASSERT_THAT(Finish(stream_->native()), IsOk());
-    ASSERT_EQ(Download(first_page, pages.size()), pages);
-    ASSERT_EQ(Download(engine_memory->address(), engine_bytes.size()),
-              engine_bytes);
-  }
+  CompareWithProcessor(/*gathers=*/true);
 }
 
 // Goal: the same for Scatter: of the engine's memory exactly the bytes of these
 //       blocks, slices, tokens and layers change.
 // Method: as above, with the sides changed.
 TEST_F(DeviceTransferTest, ScattersAsTheProcessorDoes) {
-  for (uint64_t seed = 0; seed < kRounds; ++seed) {
-    std::mt19937_64 random(seed);
-    const RandomEngine engine(&random);
-    SCOPED_TRACE(testing::Message()
-                 << "seed " << seed << ": " << engine.ToString());
-    Call call = MakeCall(engine, &random);
-    const GroupSpec& group = engine.group();
-    Bytes engine_bytes = RandomBytes(engine.bytes(), seed);
-    Bytes pages = RandomBytes(PageCountOf(engine) * group.page_bytes(), ~seed);
-    const auto engine_memory = NewMemory(engine_bytes.size());
-    const auto page_memory = NewMemory(pages.size() + 16);
-    std::byte* const first_page = page_memory->address() + random() % 16;
-    Upload(engine_bytes, engine_memory->address());
-    Upload(pages, first_page);
-    const auto host =
-        PagedMemory::Create(group, engine.OptionsAt(engine_bytes.data()));
-    ASSERT_THAT(host, IsOk());
-    ScatterOnHost(*host, call, &pages);
-
-    const auto layout =
-        device_->Prepare(engine.LayoutAt(engine_memory->address()));
-    ASSERT_THAT(layout, IsOk());
-    Address(group, first_page, &call);
-    ASSERT_THAT(
-        device_->Scatter(**layout, call.layers, call.pages, stream_->native()),
-        IsOk());
-    ASSERT_THAT(Finish(stream_->native()), IsOk());
-    ASSERT_EQ(Download(engine_memory->address(), engine_bytes.size()),
-              engine_bytes);
-    ASSERT_EQ(Download(first_page, pages.size()), pages);
-  }
+  CompareWithProcessor(/*gathers=*/false);
 }
 
 // Goal: pages in registered host memory are gathered to and scattered from like

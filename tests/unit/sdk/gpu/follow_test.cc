@@ -153,43 +153,27 @@ TEST_F(FollowTest, EveryCallMayFail) {
   constexpr uint64_t kKeys = 6;
   std::vector<uint32_t> key_blocks;
   const std::vector<uint64_t> blocks = {0, 1, 2, 3, 4, 5};
-  for (const bool registers : {true, false}) {
-    for (const bool after_doing_it : {false, true}) {
-      bool reached = true;
-      for (uint64_t k = 1; reached; ++k) {
-        ASSERT_LT(k, 100u);
-        SCOPED_TRACE(testing::Message() << "call " << k);
-        gpu_.reset();
-        Open(registers);
-        for (uint64_t n = 0; n < kKeys; ++n) {
-          if (key_blocks.size() == n) {
-            key_blocks.push_back(PutKey(n, static_cast<uint32_t>(n % 3)));
-          } else {
-            FillBlock(0, key_blocks[n], n);
-          }
-        }
-        const Engine engine = MakeEngine(EngineOrder::kNhd);
-        auto prefix = Stream(0, kKeys);
-        device_->FailCall(k, after_doing_it);
+  ForEachFailingCall(100, [&](const auto& arm, const auto& disarm) {
+    PutKeysEverywhere(kKeys, &key_blocks);
+    const Engine engine = MakeEngine(EngineOrder::kNhd);
+    auto prefix = Stream(0, kKeys);
+    arm();
 
-        auto transfer = Follow(&prefix, engine, blocks);
+    auto transfer = Follow(&prefix, engine, blocks);
 
-        if (!transfer.ok()) {
-          ASSERT_NE(prefix, nullptr);
-          prefix.reset();
-        } else if (transfer->Wait().ok()) {
-          for (uint64_t n = 0; n < kKeys; ++n) {
-            EXPECT_TRUE(HasKey(engine, n, n)) << n;
-          }
-        } else {
-          EXPECT_EQ(transfer->skipped().size(), kKeys);
-        }
-        EXPECT_EQ(fake_.pin_sum(), 0u);
-        reached = device_->failed();
-        device_->FailCall(INT64_MAX, false);
+    if (!transfer.ok()) {
+      ASSERT_NE(prefix, nullptr);
+      prefix.reset();
+    } else if (transfer->Wait().ok()) {
+      for (uint64_t n = 0; n < kKeys; ++n) {
+        EXPECT_TRUE(HasKey(engine, n, n)) << n;
       }
+    } else {
+      EXPECT_EQ(transfer->skipped().size(), kKeys);
     }
-  }
+    EXPECT_EQ(fake_.pin_sum(), 0u);
+    disarm();
+  });
 }
 
 }  // namespace

@@ -123,6 +123,33 @@ class GpuFixture : public testing::Test {
   }
   void* stream() const { return engine_stream_->native(); }
 
+  // Runs `body` with a Gpu opened anew whose k-th device call fails, for every
+  // k from 1 until none is reached, which must be below `calls_max`; each with
+  // and without registered host memory, before and after the call's work. The
+  // call is counted from where `body` calls `arm`; `disarm` ends it, and says
+  // whether it was reached.
+  template <typename Body>
+  void ForEachFailingCall(uint64_t calls_max, const Body& body) {
+    for (const bool registers : {true, false}) {
+      for (const bool after_doing_it : {false, true}) {
+        bool reached = true;
+        for (uint64_t k = 1; reached; ++k) {
+          ASSERT_LT(k, calls_max);
+          SCOPED_TRACE(testing::Message() << "call " << k);
+          gpu_.reset();
+          Open(registers);
+          body([&] { device_->FailCall(k, after_doing_it); },
+               [&] {
+                 reached = device_->failed();
+                 device_->FailCall(INT64_MAX, false);
+                 return reached;
+               });
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+
   // --- blocks ---
 
   static std::byte PatternByte(uint64_t seed, uint64_t i) {
@@ -157,6 +184,17 @@ class GpuFixture : public testing::Test {
         pool == 0 ? fake_.Put(key, group) : fake_.PutGpu(key, pool);
     FillBlock(group, block, n);
     return block;
+  }
+  // Keys 0 to `count` - 1 in all memories in turn; those that `blocks` has from
+  // a call before are filled again, since their memory is another.
+  void PutKeysEverywhere(uint64_t count, std::vector<uint32_t>* blocks) {
+    for (uint64_t n = 0; n < count; ++n) {
+      if (blocks->size() == n) {
+        blocks->push_back(PutKey(n, static_cast<uint32_t>(n % 3)));
+      } else {
+        FillBlock(0, (*blocks)[n], n);
+      }
+    }
   }
   PinnedPrefix Match(uint64_t first, uint64_t count, uint32_t group = 0) {
     std::vector<BlockKey> keys;

@@ -408,47 +408,38 @@ TEST_F(PublishTest, BrokenDeviceAborts) {
 //         next works.
 // Method  The k-th call fails, for every k until none is reached.
 TEST_F(PublishTest, EveryCallMayFail) {
-  for (const bool registers : {true, false}) {
-    for (const bool after_doing_it : {false, true}) {
-      bool reached = true;
-      for (uint64_t k = 1; reached; ++k) {
-        ASSERT_LT(k, 100u);
-        SCOPED_TRACE(testing::Message() << "call " << k);
-        gpu_.reset();
-        Open(registers);
-        auto state = Publication(BlockResidence::kHost);
-        next_block_ = 0;
-        Begin(state.get(), 1000, 6, 0);
-        const Engine engine = FilledEngine(EngineOrder::kHnd);
-        const std::vector<uint64_t> blocks = {0, 1, 2, 3, 4, 5};
-        device_->FailCall(k, after_doing_it);
+  const std::vector<uint64_t> blocks = {0, 1, 2, 3, 4, 5};
+  ForEachFailingCall(100, [&](const auto& arm, const auto& disarm) {
+    auto state = Publication(BlockResidence::kHost);
+    next_block_ = 0;
+    Begin(state.get(), 1000, 6, 0);
+    const Engine engine = FilledEngine(EngineOrder::kHnd);
+    arm();
 
-        auto transfer = PublishFrom(state.get(), 0, engine, blocks);
+    auto transfer = PublishFrom(state.get(), 0, engine, blocks);
+    const bool ended = !transfer.ok() || transfer->Wait().ok();
+    const bool reached = disarm();
 
-        if (transfer.ok() && !transfer->Wait().ok()) {
-          const Ended ended = TakeEnded();
-          EXPECT_THAT(ended.committed, IsEmpty());
-          EXPECT_EQ(ended.aborted.size(), 6u);
-          EXPECT_EQ(transfer->skipped().size(), 6u);
-        } else {
-          reached = device_->failed();
-          device_->FailCall(INT64_MAX, false);
-          if (!transfer.ok()) {
-            EXPECT_THAT(TakeEnded().aborted, IsEmpty());
-            transfer = PublishFrom(state.get(), 0, engine, blocks);
-            ASSERT_THAT(transfer, IsOk());
-            ASSERT_THAT(transfer->Wait(), IsOk());
-          }
-          EXPECT_EQ(TakeEnded().committed.size(), 6u);
-          for (uint32_t p = 0; p < 6; ++p) {
-            EXPECT_TRUE(Holds(state.get(), p, 0, p));
-            EXPECT_TRUE(Holds(state.get(), p, 1, p));
-          }
-        }
-        device_->FailCall(INT64_MAX, false);
-      }
+    if (!ended) {
+      EXPECT_TRUE(reached);
+      const Ended given_up = TakeEnded();
+      EXPECT_THAT(given_up.committed, IsEmpty());
+      EXPECT_EQ(given_up.aborted.size(), 6u);
+      EXPECT_EQ(transfer->skipped().size(), 6u);
+      return;
     }
-  }
+    if (!transfer.ok()) {
+      EXPECT_THAT(TakeEnded().aborted, IsEmpty());
+      transfer = PublishFrom(state.get(), 0, engine, blocks);
+      ASSERT_THAT(transfer, IsOk());
+      ASSERT_THAT(transfer->Wait(), IsOk());
+    }
+    EXPECT_EQ(TakeEnded().committed.size(), 6u);
+    for (uint32_t p = 0; p < 6; ++p) {
+      EXPECT_TRUE(Holds(state.get(), p, 0, p));
+      EXPECT_TRUE(Holds(state.get(), p, 1, p));
+    }
+  });
 }
 
 }  // namespace
