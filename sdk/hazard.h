@@ -60,9 +60,17 @@ class Hazards {
   friend struct HazardSlotOwner;
   static HazardSlot* Adopt();
 
-  // initial-exec: without it a shared library calls a function to find it.
+  // initial-exec: without it a shared library calls a function to find it. Not
+  // beside the CUDA runtime, whose 12 KiB of thread-local storage would then
+  // have to fit into what the loader keeps for libraries opened at run time (a
+  // Python module): it would not load. Programs that link the SDK statically
+  // pay for neither, since the linker knows the place then.
+#ifdef KVFERRY_DYNAMIC_TLS
+  static thread_local constinit HazardSlot* slot_;
+#else
   static thread_local constinit HazardSlot* slot_
       __attribute__((tls_model("initial-exec")));
+#endif
 };
 
 // Holds one object for the time of a call.
