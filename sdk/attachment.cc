@@ -173,8 +173,12 @@ absl::Status Attachment::OpenGpu(std::shared_ptr<gpu::Device> device,
 }
 
 void Attachment::CloseGpu() {
-  MutexLock lock(&gpu_mutex_);
-  gpu_pools_.ClearDevice();
+  {
+    MutexLock lock(&gpu_mutex_);
+    gpu_pools_.ClearDevice();
+  }
+  // What nobody has pinned can go now, and only ServeGpu lets it.
+  channel_.AskForService();
 }
 
 bool Attachment::ServeGpu() {

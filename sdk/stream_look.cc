@@ -133,19 +133,12 @@ InFlightHit StreamState::FindResidence(const BlockKey& key,
   return {};
 }
 
-bool StreamState::Pin(const InFlightHit& hit, const UsablePools& usable) {
+bool StreamState::Pin(const InFlightHit& hit) {
   if (!attachment_->pins().Raise(hit.block())) {
     no_more_keys_ = absl::ResourceExhaustedError(absl::StrCat(
         "stream: block ", hit.block(), " has ", protocol::kPinsPerBlockMax,
         " pins of this session, the limit; release some"));
     return false;
-  }
-  if (const uint32_t pool = attachment_->gpu_pools().PoolOf(hit.block());
-      pool != 0) {
-    first_in_gpu_ = std::min(first_in_gpu_, block_count());
-    if (IncarnationOf(pool) == 0) {
-      pools_.push_back({pool, usable.incarnation(pool)});
-    }
   }
   blocks_.push_back({.place = hit.word & ~IndexView::kStateMask,
                      .slot = hit.slot,
@@ -165,8 +158,7 @@ bool StreamState::Extend() {
     const InFlightHit hit = FindResidence(keys_[i], usable);
     // A key of another group, or a word that makes no sense, is no hit here.
     if (!hit.found() || (!hit.ready() && !options_.include_in_flight) ||
-        !attachment_->HasBlock(options_.group, hit.block()) ||
-        !Pin(hit, usable)) {
+        !attachment_->HasBlock(options_.group, hit.block()) || !Pin(hit)) {
       break;
     }
   }
@@ -181,6 +173,11 @@ bool StreamState::Extend() {
     const Slot slot = ReadPinned(valid);
     if (slot == Slot::kGone) break;
     blocks_[valid].firm = slot == Slot::kReady;
+    if (pool == 0) continue;
+    first_in_gpu_ = std::min(first_in_gpu_, valid);
+    if (IncarnationOf(pool) == 0) {
+      pools_.push_back({pool, usable.incarnation(pool)});
+    }
   }
   const bool certain = valid == block_count();
   while (block_count() > valid) {

@@ -139,7 +139,7 @@ class StreamState {
   // or elsewhere_ says where it is.
   InFlightHit FindResidence(const BlockKey& key, const UsablePools& usable);
   // Pins what `hit` found as the next block.
-  bool Pin(const InFlightHit& hit, const UsablePools& usable);
+  bool Pin(const InFlightHit& hit);
   void FollowGrowth(protocol::PublicationRef ref);
   // Moves ok_ on.
   void Advance();

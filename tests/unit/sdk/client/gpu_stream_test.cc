@@ -109,6 +109,34 @@ TEST_F(GpuStreamTest, AReadyHostBlockComesBeforeAPendingOneOfAGpu) {
   EXPECT_TRUE(stream_.page(1, 0).empty());
 }
 
+// Goal    A GPU residence that is lost between its finding and its pin leaves
+// no
+//         trace: its key's host block is read as any.
+// Method  It stays retiring for as long as a look bears, then it is dropped.
+TEST_F(GpuStreamTest, ALostGpuResidenceGivesWayToTheHosts) {
+  OpenDevice();
+  PutReady(0);
+  PutInGpu(0, ResidenceState::kRetiring);
+  ASSERT_THAT(Start(&stream_, Keys(0, 1)), IsOk());
+  ASSERT_EQ(stream_.block_count(), 0);
+  EXPECT_EQ(fake_.pin_sum(), 0);
+  EXPECT_EQ(stream_.IncarnationOf(1), 0);
+
+  fake_.DropGpu(NumberedKey(0));
+  stream_.Poll();
+
+  EXPECT_EQ(stream_.ok_blocks(), 1);
+  EXPECT_FALSE(stream_.page(0, 0).empty());
+  uint32_t copied = 0;
+  EXPECT_THAT(stream_.PullTo(
+                  {},
+                  [&](uint32_t, uint32_t, uint32_t, uint32_t,
+                      std::span<const std::byte>) { ++copied; },
+                  absl::Now() + absl::Seconds(20)),
+              IsOk());
+  EXPECT_EQ(copied, 1u);
+}
+
 TEST_F(GpuStreamTest, ABlockThatLeavesTheGpuUncommittedEndsTheStream) {
   OpenDevice();
   OpenInGpu(3);
