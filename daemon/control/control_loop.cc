@@ -140,7 +140,7 @@ void ControlLoop::Sleep(int64_t now_ns) {
   node_->SetAsleep(true);
   // Pairs with the fence between a client's tail and its look at the word.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (!node_->RingsReady()) {
+  if (!node_->RingsReady() && !node_->gpus().Ready()) {
     // Handled by the next turn.
     woken_by_ = poller_.Wait(SleepMs(now_ms));
     last_events_ns_ = Now();

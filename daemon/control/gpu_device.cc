@@ -42,6 +42,8 @@ uint32_t GpuDevice::worker_pid() const {
 }
 
 void GpuDevice::Tick(uint64_t now_ms) {
+  // First: after a pause of this process a copy may look late that is done.
+  (void)TakeCompletions(now_ms);
   switch (supervisor_.Due(now_ms, UnansweredSinceMs())) {
     case worker::Supervisor::Action::kNone:
       break;
@@ -115,11 +117,15 @@ absl::Status GpuDevice::Register() {
   return absl::OkStatus();
 }
 
-void GpuDevice::Unregister() {
-  if (link_ == nullptr) return;
+void GpuDevice::StopListening() {
   if (std::exchange(socket_registered_, false)) {
     poller_.Remove(link_->socket_fd());
   }
+}
+
+void GpuDevice::Unregister() {
+  if (link_ == nullptr) return;
+  StopListening();
   poller_.Remove(link_->rings().daemon_doorbell_fd());
   poller_.Remove(link_->process().pidfd());
 }
@@ -132,9 +138,7 @@ void GpuDevice::HandleSocket(uint64_t now_ms) {
     if (absl::IsNotFound(message.status())) return;
     if (absl::IsUnavailable(message.status())) {
       // Closed: its exit, which says more, is near, or its deadline is.
-      if (std::exchange(socket_registered_, false)) {
-        poller_.Remove(link_->socket_fd());
-      }
+      StopListening();
       supervisor_.Closed(now_ms);
       return;
     }
@@ -197,6 +201,8 @@ absl::Status GpuDevice::HandleHello(const wire::HelloT& hello,
 void GpuDevice::GiveUp(absl::string_view why, uint64_t now_ms) {
   if (link_ == nullptr) return;
   distrusted_ = true;
+  // Nothing of what it still says is read, and it may be long in dying.
+  StopListening();
   supervisor_.GiveUp(why, now_ms);
   link_->process().Kill();
 }

@@ -152,6 +152,8 @@ class GpuDevice {
   void Spawn(uint64_t now_ms);
   absl::Status Register();
   void Unregister();
+  // To its socket; its rings and its exit are still looked at.
+  void StopListening();
   void GiveUp(absl::string_view why, uint64_t now_ms);
   // The worker is gone.
   void Lose(absl::string_view how, uint64_t now_ms);

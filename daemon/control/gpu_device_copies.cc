@@ -61,7 +61,6 @@ size_t GpuDevice::TakeCompletions(uint64_t now_ms) {
   std::sort(touched.begin(), touched.end());
   touched.erase(std::unique(touched.begin(), touched.end()), touched.end());
   for (NamespaceHost* host : touched) observer_.OnGpuWork(*host);
-  if (taken > 0) GiveOrders(now_ms);
   return taken;
 }
 
@@ -140,6 +139,7 @@ bool GpuDevice::GiveOrder(NamespaceHost* host, const core::CopyOrder& order,
   if (use->state == SegmentUse::State::kRefused) {
     ++counters_.copy_errors;
     host->core().CopyDone(order.id, /*ok=*/false, now_ms);
+    observer_.OnGpuWork(*host);
     return true;
   }
   if (use->state != SegmentUse::State::kKnown) return false;

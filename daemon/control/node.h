@@ -121,7 +121,7 @@ class Node {
   // What the GPUs' workers have done, and what they are to do next. Returns
   // how many copies were done.
   size_t PumpGpus(uint64_t now_ms) { return gpus_.Pump(now_ms); }
-  // Whether PumpRings or PumpGpus would find work.
+  // Whether PumpRings would find work.
   bool RingsReady() const;
   // Takes over populated segments, orders more.
   size_t TakeSegments(uint64_t now_ms);

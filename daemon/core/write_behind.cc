@@ -44,6 +44,8 @@ void NamespaceCore::EndCopying(const CopyOrder& order) {
 
 void NamespaceCore::TakeCopies(uint32_t device, size_t room,
                                std::vector<CopyOrder>* out) {
+  // Asked at every turn of the control loop.
+  if (copies_.entries().empty()) return;
   copies_.Take(UpPoolsOf(device), room, out);
 }
 
