@@ -89,6 +89,9 @@ else()
   endif()
 endif()
 
+# For scripts that ask a build what it has.
+set(KVFERRY_CUDA_IS_BUILT ${KVFERRY_CUDA_ENABLED} CACHE INTERNAL "gpu/cuda is in")
+
 if(KVFERRY_CUDA_ENABLED)
   # CMake 3.25 knows of no CUDA 20: what .cu files include is C++17.
   set(CMAKE_CUDA_STANDARD 17)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from support.blocks import small_group, tokens
 from support.daemon import Daemon
 from support.engine_memory import GROUP, LAYERS, TOKENS, Engine, make_engine
-from support.gpu_daemon import CONFIG, DEVICE, open_gpu, wait_until
+from support.gpu_daemon import CONFIG, DEVICE, TIMEOUT_S, open_gpu
+from support.wait import wait_until
 
 COUNT = 4
 HERE = np.array([5, 0, 7, 2])
@@ -183,7 +184,9 @@ def test_the_host_s_copy_comes_and_is_the_same(
     with scheduler.match(keys) as prefix:
         assert prefix.tokens == COUNT * TOKENS
     wait_until(
-        lambda: reader.match(keys).tokens == COUNT * TOKENS, "no host copy"
+        lambda: reader.match(keys).tokens == COUNT * TOKENS,
+        "a host copy",
+        TIMEOUT_S,
     )
     prefix = reader.match(keys)
     assert prefix.residence(0) == "host"
