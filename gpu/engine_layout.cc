@@ -1,26 +1,15 @@
 #include "gpu/engine_layout.h"
 
-#include <optional>
-
 #include "absl/strings/str_cat.h"
 #include "gpu/transfer_plan.h"
+#include "protocol/page_bytes.h"
 
 namespace kvferry::gpu {
 namespace {
 
-// Of a page; nothing when they do not fit 64 bits.
-std::optional<uint64_t> PageBytes(const GroupSpec& group) {
-  uint64_t bytes = group.head_bytes;
-  for (const uint64_t factor : {group.head_count, group.kv_count,
-                                group.layer_count, group.block_tokens}) {
-    if (__builtin_mul_overflow(bytes, factor, &bytes)) return std::nullopt;
-  }
-  return bytes;
-}
-
 absl::Status CheckGroup(const GroupSpec& group) {
   // Nothing counts as none.
-  if (PageBytes(group).value_or(0) != 0 && group.slice_count != 0) {
+  if (protocol::PageBytes(group).value_or(0) != 0 && group.slice_count != 0) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(absl::StrCat(

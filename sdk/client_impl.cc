@@ -2,14 +2,11 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +14,7 @@
 #include "base/status.h"
 #include "protocol/spec.h"
 #include "sdk/hazard.h"
+#include "sdk/service_thread.h"
 
 namespace kvferry::sdk {
 namespace {
@@ -77,19 +75,12 @@ absl::StatusOr<std::unique_ptr<ClientImpl>> ClientImpl::Attach(
   client->options_.create = options.create && !options.accept_existing;
   client->Install(std::move(attachment));
 
-  // Signals are the application's threads' business.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  absl::Status started;
-  try {
-    client->background_ = std::thread([self = client.get()] { self->Run(); });
-  } catch (const std::system_error& error) {
-    started = ErrnoStatus(error.code().value(), "attach: background thread");
+  absl::StatusOr<std::thread> thread = StartServiceThread(
+      "kvferry-client", [self = client.get()] { self->Run(); });
+  if (!thread.ok()) {
+    return WithContext(thread.status(), "attach: background thread");
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (!started.ok()) return started;
+  client->background_ = *std::move(thread);
   return client;
 }
 

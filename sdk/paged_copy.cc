@@ -5,8 +5,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "kvferry/copy.h"
+#include "protocol/page_bytes.h"
 #include "sdk/copy_plan.h"
-#include "sdk/page_bytes.h"
 
 namespace kvferry {
 namespace {
@@ -33,7 +33,7 @@ absl::Status CheckLayers(const GroupSpec& group, Layers layers) {
 absl::Status Validate(const GroupSpec& group, const PagedTensor& tensor,
                       Layers layers, std::span<const std::byte> bytes,
                       uint32_t valid_tokens) {
-  const std::optional<uint64_t> group_bytes = sdk::PageBytes(group);
+  const std::optional<uint64_t> group_bytes = protocol::PageBytes(group);
   if (!group_bytes.has_value() || *group_bytes == 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "copy: a page of group \"", group.name, "\" is ", group.layer_count,

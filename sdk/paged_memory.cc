@@ -6,15 +6,15 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "kvferry/paged.h"
+#include "protocol/page_bytes.h"
 #include "sdk/copy_plan.h"
-#include "sdk/page_bytes.h"
 
 namespace kvferry {
 namespace {
 
 absl::Status CheckGroup(const GroupSpec& group) {
   // Nothing counts as none.
-  if (sdk::PageBytes(group).value_or(0) != 0 && group.slice_count != 0) {
+  if (protocol::PageBytes(group).value_or(0) != 0 && group.slice_count != 0) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(absl::StrCat(

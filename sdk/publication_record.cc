@@ -10,13 +10,7 @@ namespace kvferry::sdk {
 using protocol::kNoBlock;
 using protocol::PublishAnswer;
 
-namespace {
-
-bool IsWritten(BlockOutcome outcome) {
-  return outcome == BlockOutcome::kWriting || outcome == BlockOutcome::kStandby;
-}
-
-}  // namespace
+namespace {}  // namespace
 
 void PublicationRecord::Append(uint32_t group, uint32_t block, uint32_t pool) {
   PublicationEntry entry;

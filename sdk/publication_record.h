@@ -13,6 +13,11 @@ namespace kvferry::sdk {
 
 class GrantPool;
 
+// Whether the application is to fill the position's pages.
+inline bool IsWritten(BlockOutcome outcome) {
+  return outcome == BlockOutcome::kWriting || outcome == BlockOutcome::kStandby;
+}
+
 // One position of a publication, as the client knows it.
 //
 // The application may write to `block` from Begin until it commits, aborts or

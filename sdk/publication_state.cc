@@ -20,10 +20,6 @@ constexpr absl::Duration kSegmentTimeout = absl::Seconds(1);
 // How long the daemon may take to answer an open.
 constexpr absl::Duration kOpenTimeout = absl::Seconds(5);
 
-bool IsWritten(BlockOutcome outcome) {
-  return outcome == BlockOutcome::kWriting || outcome == BlockOutcome::kStandby;
-}
-
 absl::StatusOr<uint64_t> RandomWord() {
   uint64_t word = 0;
   while (word == 0) {

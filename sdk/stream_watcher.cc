@@ -1,15 +1,14 @@
 #include "sdk/stream_watcher.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <system_error>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/status.h"
+#include "sdk/service_thread.h"
 
 namespace kvferry::sdk {
 namespace {
@@ -25,20 +24,14 @@ void Tell(int event_fd) {
 }  // namespace
 
 absl::Status StreamWatcher::StartThread() {
-  // Signals are the application's threads' business.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  absl::Status started;
-  try {
-    thread_ = std::thread([this] { Run(); });
-  } catch (const std::system_error& error) {
-    started = absl::ResourceExhaustedError(
-        ErrnoStatus(error.code().value(), "stream: watching thread").message());
+  absl::StatusOr<std::thread> thread =
+      StartServiceThread("kvferry-watch", [this] { Run(); });
+  if (!thread.ok()) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("stream: watching thread: ", thread.status().message()));
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return started;
+  thread_ = *std::move(thread);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<uint64_t> StreamWatcher::Add(int event_fd) {

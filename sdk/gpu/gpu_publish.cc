@@ -49,16 +49,6 @@ absl::Status GpuImpl::CheckPublish(PublicationState* state, uint32_t first,
         absl::StrCat("gpu: layers [", options.first_layer, ", +",
                      options.layer_count, "), the memory has ", layer_count));
   }
-  const SegmentTable& segments = state->attachment()->segments();
-  int32_t checked = -1;  // the group that is like the memory's
-  for (size_t i = 0; i < engine_blocks.size(); ++i) {
-    if (engine_blocks[i] == kNoEngineBlock) continue;
-    const uint32_t group = state->Look(static_cast<uint32_t>(first + i)).group;
-    if (static_cast<int32_t>(group) == checked) continue;
-    KVFERRY_RETURN_IF_ERROR(
-        CheckSameGeometry(memory, group, segments.group(group)));
-    checked = static_cast<int32_t>(group);
-  }
   return absl::OkStatus();
 }
 
@@ -88,7 +78,6 @@ absl::StatusOr<GpuTransfer> GpuImpl::PublishFrom(
   KVFERRY_RETURN_IF_ERROR(line->CheckLayers(first, count, layers, layer_count));
 
   const std::shared_ptr<Attachment> attachment = state->attachment();
-  const GpuPools& pools = attachment->gpu_pools();
   auto finder = MakeFinder(attachment.get());
   TransferEngine::Plan plan;
   plan.way = CopyWay::kOut;
@@ -103,9 +92,15 @@ absl::StatusOr<GpuTransfer> GpuImpl::PublishFrom(
   entry->commit = options.commit;
   std::vector<uint32_t> skipped;
   std::vector<uint32_t> unreachable;
+  int32_t checked = -1;  // the group that is like the memory's
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t position = first + i;
     const PublicationEntry now = state->Look(position);
+    if (engine_blocks[i] != kNoEngineBlock && now.group != checked) {
+      KVFERRY_RETURN_IF_ERROR(CheckSameGeometry(
+          memory, now.group, attachment->segments().group(now.group)));
+      checked = now.group;
+    }
     const bool writes =
         PublicationState::ResidenceOf(now) != BlockResidence::kNone &&
         !line->Spoilt(position);
@@ -135,12 +130,11 @@ absl::StatusOr<GpuTransfer> GpuImpl::PublishFrom(
     plan.lists[0].Add(place, engine_blocks[i], slices.first, slices.end,
                       record.page_bytes,
                       i + 1 == count ? options.last_tokens : 0);
-    const uint32_t pool = pools.PoolOf(now.block);
     entry->written.push_back(
         {.position = position,
          .block = now.block,
-         .pool = pool,
-         .incarnation = pool == 0 ? 0 : finder->IncarnationOf(pool)});
+         .pool = now.pool,
+         .incarnation = now.pool == 0 ? 0 : finder->IncarnationOf(now.pool)});
   }
   if (finder->found_staged()) registrar_.LookSoon();
 

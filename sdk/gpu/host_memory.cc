@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 namespace kvferry::sdk {
 
 void HostMemory::RegisterNew() {
@@ -19,11 +17,7 @@ void HostMemory::RegisterNew() {
     absl::StatusOr<std::unique_ptr<gpu::HostRegistration>> registration =
         device_->RegisterHost(span.base, span.bytes, !span.writable);
     MutexLock lock(&mutex_);
-    if (registration.ok()) {
-      segment.registration = *std::move(registration);
-    } else {
-      status_ = registration.status();
-    }
+    if (registration.ok()) segment.registration = *std::move(registration);
     const auto after = std::upper_bound(segments_.begin(), segments_.end(),
                                         segment.base, StartsAfter);
     segments_.insert(after, std::move(segment));
@@ -43,20 +37,6 @@ std::byte* HostMemory::DeviceAddress(const std::byte* host,
     return nullptr;
   }
   return segment.registration->device_address() + offset;
-}
-
-uint64_t HostMemory::registered_bytes() const {
-  MutexLock lock(&mutex_);
-  uint64_t bytes = 0;
-  for (const Segment& segment : segments_) {
-    if (segment.registration != nullptr) bytes += segment.bytes;
-  }
-  return bytes;
-}
-
-absl::Status HostMemory::status() const {
-  MutexLock lock(&mutex_);
-  return status_;
 }
 
 }  // namespace kvferry::sdk

@@ -36,10 +36,6 @@ class HostMemory {
   // Where the device sees [host, host + bytes); null: it does not.
   std::byte* DeviceAddress(const std::byte* host, uint64_t bytes) const;
 
-  uint64_t registered_bytes() const;
-  // Why the last segment that could not be registered was not; OK: none.
-  absl::Status status() const;
-
  private:
   struct Segment {
     const std::byte* base = nullptr;
@@ -57,7 +53,6 @@ class HostMemory {
   mutable Mutex mutex_;
   // By base; entries are added, never changed.
   std::vector<Segment> segments_ ABSL_GUARDED_BY(mutex_);
-  absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace kvferry::sdk

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/status.h"
-#include "sdk/gpu/service_thread.h"
+#include "sdk/service_thread.h"
 
 namespace kvferry::sdk {
 namespace {

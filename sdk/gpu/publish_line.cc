@@ -4,13 +4,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "sdk/publication_record.h"
 
 namespace kvferry::sdk {
 namespace {
-
-bool IsWritten(BlockOutcome outcome) {
-  return outcome == BlockOutcome::kWriting || outcome == BlockOutcome::kStandby;
-}
 
 bool Writes(const PublishEntry& entry, uint32_t position) {
   return std::any_of(entry.written.begin(), entry.written.end(),

@@ -5,7 +5,7 @@
 
 #include "base/status.h"
 #include "sdk/gpu/poll_interval.h"
-#include "sdk/gpu/service_thread.h"
+#include "sdk/service_thread.h"
 
 namespace kvferry::sdk {
 

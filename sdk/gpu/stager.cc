@@ -9,7 +9,7 @@
 #include "absl/time/clock.h"
 #include "base/status.h"
 #include "sdk/gpu/poll_interval.h"
-#include "sdk/gpu/service_thread.h"
+#include "sdk/service_thread.h"
 
 namespace kvferry::sdk {
 namespace {
@@ -157,16 +157,17 @@ absl::Status Stager::FillHalf(const StagingJob& job, gpu::LayerRange layers,
     offset += step;
   }
 
-  absl::Status status = CopyPages(std::move(copies));
+  absl::Status status = CopyPages(copies);
   if (status.ok()) {
     status = QueueCopies(device_, job.way, *job.layout, layers, pages, stream_);
   }
   if (status.ok() && job.way == CopyWay::kOut && buffer_->host() == nullptr) {
+    copies.clear();
     for (const Half::Landing& landing : half->landings) {
       copies.push_back(
           {landing.page, buffer_->device() + landing.offset, landing.bytes});
     }
-    status = CopyPages(std::move(copies));
+    status = CopyPages(copies);
     half->landings.clear();
   }
   // Also after a failure: something may have been queued before it.
@@ -185,7 +186,7 @@ absl::Status Stager::FillHalf(const StagingJob& job, gpu::LayerRange layers,
   return status;
 }
 
-absl::Status Stager::CopyPages(std::vector<gpu::Copy> copies) {
+absl::Status Stager::CopyPages(std::span<const gpu::Copy> copies) {
   if (copies.empty()) return absl::OkStatus();
   return device_->CopyAsync(copies, stream_);
 }

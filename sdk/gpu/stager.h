@@ -87,7 +87,7 @@ class Stager {
   void Empty(Half* half);
   void Land(Half* half, absl::Status status);
   // Between host pages and a half, in the device's memory.
-  absl::Status CopyPages(std::vector<gpu::Copy> copies);
+  absl::Status CopyPages(std::span<const gpu::Copy> copies);
 
   uint64_t half_bytes() const { return bytes_ / 2; }
 

@@ -25,7 +25,6 @@ class StagingBuffer {
   StagingBuffer(const StagingBuffer&) = delete;
   StagingBuffer& operator=(const StagingBuffer&) = delete;
 
-  uint64_t bytes() const { return bytes_; }
   // Null when it is the device's.
   std::byte* host() const { return host_; }
   std::byte* device() const { return device_; }

@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "sdk/gpu/service_thread.h"
+#include "sdk/service_thread.h"
 
 namespace kvferry::sdk {
 namespace {

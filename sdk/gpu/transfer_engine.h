@@ -55,7 +55,6 @@ class TransferEngine {
   gpu::Device* device() const { return device_.get(); }
   LayoutCache* layouts() { return &layouts_; }
   EventPool* events() { return &events_; }
-  Reaper* reaper() { return &reaper_; }
 
   // Counts a transfer that is to begin. Each is followed by one Ended().
   // Errors  kResourceExhausted   too many under way

@@ -1,5 +1,5 @@
-#ifndef KVFERRY_SDK_GPU_SERVICE_THREAD_H_
-#define KVFERRY_SDK_GPU_SERVICE_THREAD_H_
+#ifndef KVFERRY_SDK_SERVICE_THREAD_H_
+#define KVFERRY_SDK_SERVICE_THREAD_H_
 
 #include <pthread.h>
 #include <signal.h>
@@ -36,4 +36,4 @@ inline absl::StatusOr<std::thread> StartServiceThread(
 
 }  // namespace kvferry::sdk
 
-#endif  // KVFERRY_SDK_GPU_SERVICE_THREAD_H_
+#endif  // KVFERRY_SDK_SERVICE_THREAD_H_

@@ -1,12 +1,12 @@
-#ifndef KVFERRY_SDK_PAGE_BYTES_H_
-#define KVFERRY_SDK_PAGE_BYTES_H_
+#ifndef KVFERRY_PROTOCOL_PAGE_BYTES_H_
+#define KVFERRY_PROTOCOL_PAGE_BYTES_H_
 
 #include <cstdint>
 #include <optional>
 
 #include "kvferry/layout.h"
 
-namespace kvferry::sdk {
+namespace kvferry::protocol {
 
 // The bytes of a page, or nothing when they do not fit 64 bits.
 inline std::optional<uint64_t> PageBytes(const GroupSpec& group) {
@@ -18,6 +18,6 @@ inline std::optional<uint64_t> PageBytes(const GroupSpec& group) {
   return bytes;
 }
 
-}  // namespace kvferry::sdk
+}  // namespace kvferry::protocol
 
-#endif  // KVFERRY_SDK_PAGE_BYTES_H_
+#endif  // KVFERRY_PROTOCOL_PAGE_BYTES_H_
