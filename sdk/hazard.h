@@ -62,8 +62,8 @@ class Hazards {
 
   // initial-exec: without it a shared library calls a function to find it. Not
   // beside the CUDA runtime, whose 12 KiB of thread-local storage would then
-  // have to fit into what the loader keeps for libraries opened at run time (a
-  // Python module): it would not load. Programs that link the SDK statically
+  // have to fit into what the loader keeps for libraries opened at run time:
+  // ours would not load. Programs that link the SDK statically
   // pay for neither, since the linker knows the place then.
 #ifdef KVFERRY_DYNAMIC_TLS
   static thread_local constinit HazardSlot* slot_;
